@@ -1,0 +1,124 @@
+package tiergate
+
+import (
+	"strconv"
+)
+
+// ValueKind is the JSON type of a Value.
+type ValueKind uint8
+
+// The kinds of values. Undefined is the zero Value: nothing was there.
+const (
+	Undefined ValueKind = iota
+	Null
+	False
+	True
+	NumberValue
+	StringValue
+	ArrayValue
+	ObjectValue
+)
+
+// A Value is one immutable JSON value: what evaluation contexts, user attributes and
+// rule literals are made of. A number keeps its literal text beside its float64, so that
+// 9007199254740993 and 9007199254740992 stay different where that matters. Copying a
+// Value copies a few words. The zero Value is Undefined. A Value is safe for concurrent
+// reads; whoever built it from pooled memory says how long it lives.
+type Value struct {
+	kind ValueKind
+	num  float64
+	text string     // the string, or the number's literal text
+	ref  *composite // arrays and objects
+}
+
+type composite struct {
+	keys  []string // objects: the key of each element; unique
+	items []Value
+}
+
+// NullOf, BoolOf and the other …Of functions make values.
+func NullOf() Value { return Value{kind: Null} }
+
+// BoolOf makes a boolean.
+func BoolOf(b bool) Value {
+	if b {
+		return Value{kind: True}
+	}
+	return Value{kind: False}
+}
+
+// StringOf makes a string.
+func StringOf(s string) Value { return Value{kind: StringValue, text: s} }
+
+// NumberOf makes a number whose literal text is the shortest that reads back as f; it
+// allocates that text. NaN and infinities are allowed and have no JSON form.
+func NumberOf(f float64) Value {
+	return Value{kind: NumberValue, num: f, text: strconv.FormatFloat(f, 'g', -1, 64)}
+}
+
+// LiteralOf makes a number from its literal text and the float64 it stands for.
+func LiteralOf(text string, f float64) Value { return Value{kind: NumberValue, num: f, text: text} }
+
+// ArrayOf makes an array that keeps items; the caller must not change them afterwards.
+func ArrayOf(items []Value) Value {
+	return Value{kind: ArrayValue, ref: &composite{items: items}}
+}
+
+// ObjectOf makes an object that keeps keys and items, which have one length; keys are
+// unique. The caller must not change them afterwards.
+func ObjectOf(keys []string, items []Value) Value {
+	if len(keys) != len(items) {
+		panic("tiergate: bug: an object with " + strconv.Itoa(len(keys)) + " keys and " + strconv.Itoa(len(items)) + " items")
+	}
+	return Value{kind: ObjectValue, ref: &composite{keys: keys, items: items}}
+}
+
+// Kind returns the value's JSON type.
+func (v Value) Kind() ValueKind { return v.kind }
+
+// IsDefined reports whether there is a value at all.
+func (v Value) IsDefined() bool { return v.kind != Undefined }
+
+// Text returns a string's text or a number's literal text, and "" for other kinds.
+func (v Value) Text() string { return v.text }
+
+// Float returns a number's value, and 0 for other kinds.
+func (v Value) Float() float64 { return v.num }
+
+// Len returns the number of elements of an array or object, and 0 for other kinds.
+func (v Value) Len() int {
+	if v.ref == nil {
+		return 0
+	}
+	return len(v.ref.items)
+}
+
+// Index returns element i of an array or object, Undefined when there is none.
+func (v Value) Index(i int) Value {
+	if v.ref == nil || i < 0 || i >= len(v.ref.items) {
+		return Value{}
+	}
+	return v.ref.items[i]
+}
+
+// KeyAt returns the key of element i of an object, "" when there is none.
+func (v Value) KeyAt(i int) string {
+	if v.kind != ObjectValue || i < 0 || i >= len(v.ref.keys) {
+		return ""
+	}
+	return v.ref.keys[i]
+}
+
+// Field returns the member of an object, Undefined when v is no object or has none of
+// that name. It compares keys one after the other: contexts are small and bounded.
+func (v Value) Field(name string) Value {
+	if v.kind != ObjectValue {
+		return Value{}
+	}
+	for i, k := range v.ref.keys {
+		if k == name {
+			return v.ref.items[i]
+		}
+	}
+	return Value{}
+}
