@@ -1,0 +1,10 @@
+// Package syncer (in the folder sync, and not named so because it needs the standard library's sync)
+// takes revisions from a Source to an Applier, for ever, and says how old the result is.
+//
+// It keeps the last-known-good state on disk, from which a process starts when its source
+// is away, and it is the home of the file source: a folder of flag files, tiers, teams and
+// policies, watched. It knows the interfaces of the root package and flag files; it knows
+// neither Postgres nor the evaluator.
+//
+// What is on disk, and against what it protects, is told in files.go.
+package syncer
