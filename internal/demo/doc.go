@@ -1,0 +1,2 @@
+// Package demo is the data that `tiergate dev` begins with.
+package demo
