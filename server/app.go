@@ -1,0 +1,74 @@
+package server
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate/internal/listen"
+)
+
+// The limits of every listener.
+const (
+	ReadTimeout     = 5 * time.Second // for a whole request
+	WriteTimeout    = 10 * time.Second
+	IdleTimeout     = 60 * time.Second // between two requests of one connection
+	MaxHeaderBytes  = 8 << 10
+	MaxBodyBytes    = 1_000_000 // the default of Config.BodyLimit: flagd's limit
+	DefaultMaxConns = 4096
+)
+
+// Config says how an app answers. The zero value serves loopback hosts without CORS.
+type Config struct {
+	Hosts       listen.Hosts // the Host headers that are answered
+	CORSOrigins []string     // the origins that browsers may ask from, "*" for all; none means no CORS
+	BodyLimit   int          // bytes of a request body; 0 means MaxBodyBytes
+	MaxConns    int          // connections at once, also idle ones; 0 means DefaultMaxConns
+	Log         *slog.Logger // panics and connection-level trouble; nil means none
+
+	// Observe returns what is told the status of each answer of a door, "" for all that no
+	// door answers; nil means nobody. It is called once per door, the result concurrently.
+	Observe func(door string) func(status int)
+	// Panicked is told of each request that ended in a panic; nil means nobody.
+	Panicked func()
+}
+
+// A Door answers all requests below one path. It stands before Fiber's router, which
+// costs about as much as a decision does.
+type Door struct {
+	Name   string // names it in metrics
+	Prefix string // the path that its requests begin with, such as "/ofrep/"
+	Handle fasthttp.RequestHandler
+	// Refuse writes an error in the door's own form, for a request that never reaches
+	// Handle or that made it panic. nil means a problem document.
+	Refuse func(ctx *fasthttp.RequestCtx, status int, detail string)
+}
+
+// NewApp returns an app that serves doors and, for all other paths, the routes that the
+// caller adds to it. Errors of those routes become problem documents.
+func NewApp(cfg Config, doors ...Door) *fiber.App {
+	f := newFront(cfg, doors)
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage:        true,
+		CaseSensitive:                true,
+		StrictRouting:                true,
+		BodyLimit:                    cmp.Or(cfg.BodyLimit, MaxBodyBytes),
+		Concurrency:                  cmp.Or(cfg.MaxConns, DefaultMaxConns),
+		ReadTimeout:                  ReadTimeout,
+		WriteTimeout:                 WriteTimeout,
+		IdleTimeout:                  IdleTimeout,
+		ReadBufferSize:               MaxHeaderBytes,
+		DisablePreParseMultipartForm: true,
+		ErrorHandler:                 f.routeFailed,
+	})
+	f.routes = app.Handler()
+	s := app.Server()
+	s.Handler = f.serve
+	s.ErrorHandler = f.connectionFailed
+	s.CloseOnShutdown = true
+	s.LazyRequestTime = true
+	return app
+}

@@ -1,0 +1,38 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+)
+
+// A Resolver finds the key that a presented text opens. Its errors are Unauthorized,
+// Forbidden when the key may not do this, or Unavailable while no keys are known yet. It
+// may keep text. Safe for concurrent use.
+type Resolver func(text string) (*tiergate.Key, error)
+
+// Credential returns the key that a request presents as "Authorization: Bearer …" or as
+// "X-API-Key: …". A nil resolve means that nobody needs one: the key is nil.
+func Credential(ctx *fasthttp.RequestCtx, resolve Resolver) (*tiergate.Key, error) {
+	if resolve == nil {
+		return nil, nil
+	}
+	text := string(ctx.Request.Header.Peek("X-Api-Key"))
+	if authorization := string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)); authorization != "" {
+		scheme, token, _ := strings.Cut(authorization, " ")
+		token = strings.Trim(token, " ")
+		switch {
+		case !strings.EqualFold(scheme, "Bearer") || token == "":
+			return nil, tiergate.Errorf(tiergate.Unauthorized, "the Authorization header is not a bearer token")
+		case text != "" && text != token:
+			return nil, tiergate.Errorf(tiergate.Unauthorized, "Authorization and X-API-Key name different keys")
+		}
+		text = token
+	}
+	if text == "" {
+		return nil, tiergate.Errorf(tiergate.Unauthorized, "an API key is needed: send Authorization: Bearer or X-API-Key")
+	}
+	return resolve(text)
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"unsafe"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate/internal/listen"
+)
+
+// front stands before all doors and routes.
+type front struct {
+	cfg    Config
+	log    *slog.Logger
+	cors   cors
+	doors  []frontDoor
+	rest   frontDoor               // answers what no door does
+	routes fasthttp.RequestHandler // Fiber's router
+}
+
+type frontDoor struct {
+	Door
+	observe func(status int)
+}
+
+func newFront(cfg Config, doors []Door) *front {
+	f := &front{cfg: cfg, log: cfg.Log, cors: corsOf(cfg.CORSOrigins)}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	f.rest = f.doorOf(Door{Handle: func(ctx *fasthttp.RequestCtx) { f.routes(ctx) }})
+	for _, d := range doors {
+		f.doors = append(f.doors, f.doorOf(d))
+	}
+	return f
+}
+
+func (f *front) doorOf(d Door) frontDoor {
+	if d.Refuse == nil {
+		d.Refuse = Problem
+	}
+	observe := func(int) {}
+	if f.cfg.Observe != nil {
+		observe = f.cfg.Observe(d.Name)
+	}
+	return frontDoor{Door: d, observe: observe}
+}
+
+// doorFor returns the door of a request, by its path as it was sent.
+func (f *front) doorFor(ctx *fasthttp.RequestCtx) *frontDoor {
+	path := view(ctx.URI().PathOriginal())
+	for i := range f.doors {
+		if strings.HasPrefix(path, f.doors[i].Prefix) {
+			return &f.doors[i]
+		}
+	}
+	return &f.rest
+}
+
+func (f *front) serve(ctx *fasthttp.RequestCtx) {
+	door := f.doorFor(ctx)
+	f.answer(ctx, door)
+	door.observe(ctx.Response.StatusCode())
+}
+
+func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {
+	defer f.survive(ctx, door)
+	if !f.cfg.Hosts.Serves(ctx.LocalAddr(), view(ctx.Request.Header.Host())) {
+		door.Refuse(ctx, fasthttp.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
+		return
+	}
+	if f.cors.answer(ctx) {
+		return
+	}
+	door.Handle(ctx)
+}
+
+// survive turns a panic into an answer of 500 and closes the connection.
+func (f *front) survive(ctx *fasthttp.RequestCtx, door *frontDoor) {
+	reason := recover()
+	if reason == nil {
+		return
+	}
+	f.log.Error("a request made the program panic", "door", door.Name, "panic", reason, "stack", string(debug.Stack()))
+	if f.cfg.Panicked != nil {
+		f.cfg.Panicked()
+	}
+	ctx.Response.Reset()
+	door.Refuse(ctx, fasthttp.StatusInternalServerError, "internal error")
+	ctx.SetConnectionClose()
+}
+
+// connectionFailed answers what could not be read as a request.
+func (f *front) connectionFailed(ctx *fasthttp.RequestCtx, err error) {
+	status, detail := fasthttp.StatusBadRequest, "the request is not valid HTTP"
+	var timeout net.Error
+	switch {
+	case isType[*fasthttp.ErrSmallBuffer](err):
+		status, detail = fasthttp.StatusRequestHeaderFieldsTooLarge, "the header is larger than 8 KiB"
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		status, detail = fasthttp.StatusRequestEntityTooLarge, "the body is too large"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		status, detail = fasthttp.StatusRequestTimeout, "the request took too long to arrive"
+	}
+	door := f.doorFor(ctx)
+	ctx.Response.Reset()
+	f.cors.allow(ctx)
+	door.Refuse(ctx, status, detail)
+	door.observe(status)
+	listen.Linger(ctx.Conn())
+}
+
+// routeFailed answers for a Fiber route that returned an error.
+func (f *front) routeFailed(c *fiber.Ctx, err error) error {
+	if e, ok := errors.AsType[*fiber.Error](err); ok {
+		Problem(c.Context(), e.Code, e.Message)
+		return nil
+	}
+	f.log.Error("a request failed", "path", c.Path(), "error", err)
+	Problem(c.Context(), fasthttp.StatusInternalServerError, "internal error")
+	return nil
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// view returns b as a string that is valid only as long as b is.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

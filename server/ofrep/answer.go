@@ -1,0 +1,123 @@
+package ofrep
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
+)
+
+const jsonType = "application/json"
+
+// The members that we add to a flag's metadata. A flag's own ones of these names give way.
+var reserved = []string{"revision", "stale", "tier", "denied", "denyReason", "upgrade"}
+
+// begin writes what the headers and the metadata of each answer have in common.
+func (c *call) begin(ctx *fasthttp.RequestCtx) {
+	const open = `"revision":"`
+	c.meta = append(c.meta[:0], open...)
+	c.meta = append(append(c.meta, c.resume.Epoch[:min(8, len(c.resume.Epoch))]...), '-')
+	c.meta = strconv.AppendInt(c.meta, c.resume.Rev, 10)
+	ctx.Response.Header.SetCanonical(headerRevision, c.meta[len(open):])
+	c.meta = append(c.meta, '"')
+	if c.stale {
+		c.meta = append(c.meta, `,"stale":true`...)
+	}
+}
+
+// single answers about one flag.
+func (c *call) single(ctx *fasthttp.RequestCtx) {
+	decision := c.gen.Decide(&c.req)
+	body := ctx.Response.SwapBody(nil)
+	body = c.appendDecision(body[:0], &decision, c.req.Flag)
+	ctx.Response.SwapBody(body)
+	ctx.SetStatusCode(statusOf(decision.ErrorCode))
+	ctx.SetContentType(jsonType)
+}
+
+// statusOf maps the code of a decision to a status: the one place where that is said.
+func statusOf(code tiergate.ErrorCode) int {
+	switch code {
+	case "":
+		return fasthttp.StatusOK
+	case tiergate.FlagNotFound:
+		return fasthttp.StatusNotFound
+	case tiergate.ProviderNotReady:
+		return fasthttp.StatusServiceUnavailable
+	}
+	return fasthttp.StatusBadRequest
+}
+
+// appendDecision appends a decision as OFREP has it: an evaluation without value means the
+// code default.
+func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byte {
+	b = jsonvalue.AppendString(append(b, `{"key":`...), flag)
+	if d.ErrorCode != "" {
+		b = jsonvalue.AppendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
+		b = jsonvalue.AppendString(append(b, `,"errorDetails":`...), d.ErrorDetails)
+	} else {
+		b = append(append(b, `,"reason":"`...), d.Reason...)
+		b = jsonvalue.AppendString(append(b, `","variant":`...), d.Variant)
+		if d.Value != nil {
+			b = append(append(b, `,"value":`...), d.Value...)
+		}
+	}
+	b = append(append(b, `,"metadata":{`...), c.meta...)
+	if d.Tier != "" {
+		b = jsonvalue.AppendString(append(b, `,"tier":`...), d.Tier)
+	}
+	if d.Denied {
+		b = jsonvalue.AppendString(append(b, `,"denied":true,"denyReason":`...), d.DenyReason)
+		if d.Upgrade != "" {
+			b = jsonvalue.AppendString(append(b, `,"upgrade":`...), d.Upgrade)
+		}
+	}
+	return append(appendOwn(b, d.Metadata), '}', '}')
+}
+
+// appendOwn appends members after others, without those whose names we reserve.
+func appendOwn(b []byte, members json.RawMessage) []byte {
+	if len(members) == 0 {
+		return b
+	}
+	for _, name := range reserved {
+		if i := bytes.Index(members, []byte(name)); i > 0 && members[i-1] == '"' {
+			return appendWithoutReserved(b, members)
+		}
+	}
+	return append(append(b, ','), members...)
+}
+
+func appendWithoutReserved(b []byte, members json.RawMessage) []byte {
+	object, err := jsonvalue.Parse(append(append([]byte{'{'}, members...), '}'))
+	if err != nil {
+		return b // a bug of whoever made it; an answer without it is better than one that is not JSON
+	}
+next:
+	for i := range object.Len() {
+		for _, name := range reserved {
+			if object.KeyAt(i) == name {
+				continue next
+			}
+		}
+		b = append(jsonvalue.AppendString(append(b, ','), object.KeyAt(i)), ':')
+		b = jsonvalue.Append(b, object.Index(i))
+	}
+	return b
+}
+
+// fail answers with an error that is no decision. The flag's name is the path's.
+func fail(ctx *fasthttp.RequestCtx, status int, code tiergate.ErrorCode, details string) {
+	name, _, _ := resource(ctx)
+	b := append(ctx.Response.SwapBody(nil)[:0], `{"key":`...)
+	b = jsonvalue.AppendString(b, view(name))
+	b = jsonvalue.AppendString(append(b, `,"errorCode":`...), string(code))
+	b = jsonvalue.AppendString(append(b, `,"errorDetails":`...), details)
+	ctx.Response.SwapBody(append(b, `,"metadata":{}}`...))
+	ctx.SetStatusCode(status)
+	ctx.SetContentType(jsonType)
+}

@@ -1,0 +1,71 @@
+package ofrep
+
+import (
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
+)
+
+// bulk answers about all flags of a set, or says that the caller has the answer already.
+func (d *door) bulk(ctx *fasthttp.RequestCtx, c *call) {
+	known := ctx.Request.Header.PeekAll("If-None-Match")
+	if c.refetch(ctx) {
+		known = nil
+	}
+	steps := c.gen.Steps(c.req.Set)
+	var tag [tagLength]byte
+	if steps != tiergate.StepAlways {
+		tag = c.tagOfQuestion(d.cfg.Version, steps)
+		if matches(known, tag[:]) {
+			notModified(ctx, tag[:])
+			return
+		}
+	}
+	body := c.appendAll(ctx.Response.SwapBody(nil)[:0])
+	if steps == tiergate.StepAlways {
+		tag = tagOf(body)
+		if matches(known, tag[:]) {
+			ctx.Response.SwapBody(body[:0])
+			notModified(ctx, tag[:])
+			return
+		}
+	}
+	ctx.Response.SwapBody(body)
+	ctx.Response.Header.SetCanonical(headerETag, tag[:])
+	ctx.SetContentType(jsonType)
+}
+
+func notModified(ctx *fasthttp.RequestCtx, tag []byte) {
+	ctx.Response.Header.SetCanonical(headerETag, tag)
+	ctx.Response.Header.SetNoDefaultContentType(true)
+	ctx.SetStatusCode(fasthttp.StatusNotModified)
+}
+
+// refetch reports whether the caller asks because it was told of another state than the
+// one in force. Such a request must not be answered with 304, whatever tag it carries.
+func (c *call) refetch(ctx *fasthttp.RequestCtx) bool {
+	query := ctx.QueryArgs()
+	if query.Len() == 0 {
+		return false
+	}
+	return query.Has("flagConfigLastModified") ||
+		query.Has("flagConfigEtag") && string(query.Peek("flagConfigEtag")) != c.resume.Revision()
+}
+
+func (c *call) appendAll(b []byte) []byte {
+	b = append(b, `{"flags":[`...)
+	first := true
+	for decision := range c.gen.All(&c.req) {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = c.appendDecision(b, &decision, decision.Flag)
+	}
+	b = append(append(b, `],"metadata":{`...), c.meta...)
+	if c.selected {
+		b = jsonvalue.AppendString(append(b, `,"flagSetId":`...), c.req.Set)
+	}
+	return append(appendOwn(b, c.gen.SetMetadata(c.req.Set)), '}', '}')
+}

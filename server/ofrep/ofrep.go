@@ -1,0 +1,109 @@
+package ofrep
+
+import (
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
+	"github.com/tiergate/tiergate/server"
+)
+
+const (
+	// MaxBodyBytes is the largest body that is read.
+	MaxBodyBytes = server.MaxBodyBytes
+
+	prefix   = "/ofrep/"
+	bulkPath = "/ofrep/v1/evaluate/flags"
+
+	// A call that grew larger than this is not used again, so that one large request does
+	// not hold memory for ever.
+	maxPooledBytes = 64 << 10
+)
+
+// Config says what the door answers from. Only Evaluator is needed.
+type Config struct {
+	Evaluator tiergate.Evaluator
+	// Freshness says how old the state is; nil means that it is never stale.
+	Freshness func() tiergate.Freshness
+	// StaleAfter is the age from which answers say that they are stale; 0 means never.
+	StaleAfter time.Duration
+	// Changed returns a channel that is closed once the generation after the one in force
+	// at the call is in force; nil means that no request waits for its Tiergate-Min-Revision.
+	Changed func() <-chan struct{}
+	// Credential finds a caller's API key; nil means that callers need none.
+	Credential server.Resolver
+	// Version is the program's; it is part of each entity tag, since another version may
+	// answer otherwise from the same revision.
+	Version string
+	Now     func() time.Time // nil means time.Now
+}
+
+// New returns the door.
+func New(cfg Config) server.Door {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d := &door{cfg: cfg}
+	d.calls.New = func() any { return new(call) }
+	return server.Door{Name: "ofrep", Prefix: prefix, Handle: d.handle, Refuse: refuse}
+}
+
+type door struct {
+	cfg     Config
+	calls   sync.Pool // of *call
+	waiting waiters
+}
+
+// A call is all that one request needs, kept for the next. What it hands to a Generation
+// is valid for this request only.
+type call struct {
+	parser  jsonvalue.Parser
+	req     tiergate.Request
+	name    []byte // the flag's name as the path has it, decoded
+	scratch []byte // what an entity tag is made of
+
+	gen      tiergate.Generation
+	resume   tiergate.Resume
+	selected bool // the caller chose the flag set
+	stale    bool
+	meta     []byte // the members that the metadata of each answer begins with
+}
+
+// handle answers one request: which resource, then what both kinds need, then the answer.
+func (d *door) handle(ctx *fasthttp.RequestCtx) {
+	name, single, ok := resource(ctx)
+	switch {
+	case !ok:
+		refuse(ctx, fasthttp.StatusNotFound, "there is no such resource")
+		return
+	case !ctx.IsPost():
+		ctx.Response.Header.Set(fasthttp.HeaderAllow, fasthttp.MethodPost)
+		refuse(ctx, fasthttp.StatusMethodNotAllowed, "flags are evaluated with POST")
+		return
+	}
+	c := d.calls.Get().(*call)
+	c.name = append(c.name[:0], name...)
+	if d.prepare(ctx, c) {
+		if single {
+			c.single(ctx)
+		} else {
+			d.bulk(ctx, c)
+		}
+	}
+	if len(ctx.Request.Body()) <= maxPooledBytes && cap(c.scratch) <= maxPooledBytes {
+		c.req, c.gen = tiergate.Request{}, nil // the next request must find nothing of this one
+		d.calls.Put(c)
+	}
+}
+
+// refuse writes an error that is about no decision: a request that cannot be answered.
+func refuse(ctx *fasthttp.RequestCtx, status int, detail string) {
+	code := tiergate.General
+	if status == fasthttp.StatusBadRequest {
+		code = tiergate.ParseError
+	}
+	fail(ctx, status, code, detail)
+}

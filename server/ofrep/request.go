@@ -1,0 +1,200 @@
+package ofrep
+
+import (
+	"bytes"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
+)
+
+// The headers that we read, in the form in which fasthttp keeps them.
+var (
+	headerSelector    = []byte("Flagd-Selector")
+	headerIfNoneMatch = []byte("If-None-Match")
+	headerMinRevision = []byte("Tiergate-Min-Revision")
+	headerRevision    = []byte("Tiergate-Revision")
+	headerETag        = []byte("Etag")
+)
+
+// resource says which resource a path names: a flag, decoded and valid until the request
+// ends, or all flags.
+func resource(ctx *fasthttp.RequestCtx) (name []byte, single, ok bool) {
+	tail, ok := bytes.CutPrefix(ctx.URI().PathOriginal(), []byte(bulkPath))
+	switch {
+	case !ok:
+		return nil, false, false
+	case len(tail) == 0 || len(tail) == 1 && tail[0] == '/':
+		return nil, false, true
+	case tail[0] != '/':
+		return nil, false, false
+	}
+	return unescape(tail[1:]), true, true
+}
+
+// unescape decodes %XX and leaves everything else as it is: providers differ in what they
+// encode of a flag's name, and a name may hold a slash or a percent sign.
+func unescape(b []byte) []byte {
+	if bytes.IndexByte(b, '%') < 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] == '%' && i+2 < len(b) && unhex(b[i+1]) >= 0 && unhex(b[i+2]) >= 0 {
+			out = append(out, byte(unhex(b[i+1])<<4|unhex(b[i+2])))
+			i += 2
+			continue
+		}
+		out = append(out, b[i])
+	}
+	return out
+}
+
+func unhex(b byte) int {
+	switch {
+	case b >= '0' && b <= '9':
+		return int(b - '0')
+	case b >= 'a' && b <= 'f':
+		return int(b-'a') + 10
+	case b >= 'A' && b <= 'F':
+		return int(b-'A') + 10
+	}
+	return -1
+}
+
+// prepare reads the request into c and reports whether it can be answered; if not, the
+// error has been written.
+func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call) bool {
+	body := ctx.Request.Body()
+	switch {
+	case len(ctx.Request.Header.ContentEncoding()) > 0:
+		refuse(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not have a Content-Encoding")
+		return false
+	case len(body) > MaxBodyBytes:
+		refuse(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too large")
+		return false
+	}
+	c.gen = d.cfg.Evaluator.Generation()
+	if c.gen == nil {
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the flags have not been loaded yet")
+		return false
+	}
+	if want := ctx.Request.Header.PeekCanonical(headerMinRevision); len(want) > 0 && !d.reach(ctx, c, view(want)) {
+		return false
+	}
+	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: view(c.name)}
+	if d.cfg.Credential != nil && !d.admit(ctx, c) {
+		return false
+	}
+	if !c.selectSet(ctx) {
+		return false
+	}
+	c.stale = d.stale(c.req.Now)
+	c.resume = c.gen.Resume()
+	c.begin(ctx)
+	return c.readContext(ctx, body)
+}
+
+func (d *door) stale(now time.Time) bool {
+	return d.cfg.Freshness != nil && d.cfg.StaleAfter > 0 && d.cfg.Freshness().Age(now) > d.cfg.StaleAfter
+}
+
+// admit finds out who asks.
+func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
+	key, err := server.Credential(ctx, d.cfg.Credential)
+	if err == nil && key != nil {
+		c.req.Key = key
+		return true
+	}
+	switch tiergate.CodeOf(err) {
+	case tiergate.Forbidden:
+		fail(ctx, fasthttp.StatusForbidden, tiergate.General, "the API key may not evaluate flags")
+	case tiergate.Unavailable:
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the API keys have not been loaded yet")
+	default:
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		fail(ctx, fasthttp.StatusUnauthorized, tiergate.General, "no valid API key: send Authorization: Bearer or X-API-Key")
+	}
+	return false
+}
+
+// selectSet finds the flag set: the selector's, or the only one of the credential, or the
+// default one.
+func (c *call) selectSet(ctx *fasthttp.RequestCtx) bool {
+	c.req.Set = tiergate.DefaultSet
+	selector := ctx.Request.Header.PeekCanonical(headerSelector)
+	c.selected = len(selector) > 0
+	if c.selected {
+		name, set, found := strings.Cut(view(selector), "=")
+		if !found || name != "flagSetId" || strings.Contains(set, "=") {
+			fail(ctx, fasthttp.StatusBadRequest, tiergate.General, "Flagd-Selector is not flagSetId=NAME: flags are selected by their set only")
+			return false
+		}
+		if set != "" {
+			c.req.Set = set
+		}
+	}
+	if c.req.Key == nil || len(c.req.Key.Sets) == 0 {
+		return true
+	}
+	if !c.selected && len(c.req.Key.Sets) == 1 {
+		c.req.Set = c.req.Key.Sets[0]
+	}
+	for _, set := range c.req.Key.Sets {
+		if set == c.req.Set {
+			return true
+		}
+	}
+	fail(ctx, fasthttp.StatusForbidden, tiergate.General, "the API key may not ask for this flag set")
+	return false
+}
+
+// readContext reads the body: nothing at all, an empty object and a null context are no
+// context, and a context without targetingKey names no user.
+func (c *call) readContext(ctx *fasthttp.RequestCtx, body []byte) bool {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return true
+	}
+	doc, err := c.parser.Parse(body)
+	if err != nil {
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.ParseError, "the body is "+err.Error())
+		return false
+	}
+	if doc.Kind() != tiergate.ObjectValue && doc.Kind() != tiergate.Null {
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.ParseError, "the body is not a JSON object")
+		return false
+	}
+	attributes := doc.Field("context")
+	switch attributes.Kind() {
+	case tiergate.Undefined, tiergate.Null:
+		return true
+	case tiergate.ObjectValue:
+		c.req.Attributes = attributes
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, "context is not an object")
+		return false
+	}
+	return c.readID(ctx, "targetingKey", &c.req.UserID) && c.readID(ctx, "teamId", &c.req.TeamID)
+}
+
+func (c *call) readID(ctx *fasthttp.RequestCtx, name string, to *string) bool {
+	id := c.req.Attributes.Field(name)
+	switch id.Kind() {
+	case tiergate.StringValue:
+		*to = id.Text()
+	case tiergate.Undefined, tiergate.Null:
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, name+" is not a string")
+		return false
+	}
+	return true
+}
+
+// view returns b as a string that is valid only as long as b is.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
