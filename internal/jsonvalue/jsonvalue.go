@@ -31,18 +31,21 @@ type Parser struct {
 	keys   []string
 	digits []byte
 	left   int
+	deep   int
 	err    error
 }
 
 // Parse reads one document. The Value and all its strings are valid until the next call.
 // Of an object's equal keys the last counts, as in JavaScript.
-func (p *Parser) Parse(data []byte) (tiergate.Value, error) {
+func (p *Parser) Parse(data []byte) (tiergate.Value, error) { return p.parse(data, MaxDepth) }
+
+func (p *Parser) parse(data []byte, depth int) (tiergate.Value, error) {
 	doc, err := p.fast.ParseBytes(data)
 	if err != nil {
 		return tiergate.Value{}, fmt.Errorf("not JSON: %.120s", err.Error())
 	}
 	p.items, p.keys, p.digits = p.items[:0], p.keys[:0], p.digits[:0]
-	p.left, p.err = MaxElements, nil
+	p.left, p.deep, p.err = MaxElements, depth, nil
 	v := p.convert(doc, 0)
 	return v, p.err
 }
@@ -51,6 +54,12 @@ func (p *Parser) Parse(data []byte) (tiergate.Value, error) {
 func Parse(data []byte) (tiergate.Value, error) {
 	var p Parser
 	return p.Parse(data)
+}
+
+// ParseWithin is Parse with another bound of the nesting, at most 256.
+func ParseWithin(data []byte, depth int) (tiergate.Value, error) {
+	var p Parser
+	return p.parse(data, min(depth, 256))
 }
 
 func (p *Parser) fail(format string, args ...any) tiergate.Value {
@@ -67,8 +76,8 @@ func (p *Parser) convert(doc *fastjson.Value, depth int) tiergate.Value {
 		return tiergate.Value{}
 	case p.left < 0:
 		return p.fail("not acceptable JSON: more than %d values", MaxElements)
-	case depth > MaxDepth:
-		return p.fail("not acceptable JSON: nested deeper than %d", MaxDepth)
+	case depth > p.deep:
+		return p.fail("not acceptable JSON: nested deeper than %d", p.deep)
 	}
 	switch doc.Type() {
 	case fastjson.TypeTrue:
