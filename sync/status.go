@@ -26,6 +26,7 @@ type status struct {
 	follows  bool      // the source is being followed
 	heard    time.Time // when the source last said something
 	problems []string
+	fault    string // what went wrong with the last save
 }
 
 func newStatus() *status {
@@ -69,10 +70,34 @@ func (s *status) confirmed(asOf time.Time) {
 	}
 }
 
+// based records how old the data of the last-known-good state in force is. A moment in the
+// future, by a clock that was set back, is no age at all: it counts as very old.
+func (s *status) based(asOf, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if asOf.IsZero() || asOf.After(now) {
+		asOf = time.Unix(1, 0)
+	}
+	s.fresh.AsOf = asOf
+}
+
+func (s *status) asOf() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fresh.AsOf
+}
+
 func (s *status) hear(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.follows, s.heard = true, now
+}
+
+// touch moves the moment from which silence is counted.
+func (s *status) touch(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = now
 }
 
 func (s *status) silentFor(now time.Time) time.Duration {
@@ -96,6 +121,13 @@ func (s *status) problem(sentence string) {
 	}
 }
 
+// faulty keeps what went wrong with the last save, "" when it went well.
+func (s *status) faulty(sentence string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = sentence
+}
+
 // Freshness says how old the state in force is. Safe for concurrent use; cheap enough for
 // each request.
 func (s *Syncer) Freshness() tiergate.Freshness {
@@ -115,7 +147,11 @@ func (s *Syncer) Ready() <-chan struct{} { return s.status.ready }
 func (s *Syncer) Problems() []string {
 	s.status.mu.Lock()
 	defer s.status.mu.Unlock()
-	return slices.Clone(s.status.problems)
+	list := slices.Clone(s.status.problems)
+	if s.status.fault != "" {
+		list = append(list, s.status.fault)
+	}
+	return list
 }
 
 // Wait returns once the revision r, or a later one of the same history, is in force. It

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,26 +17,66 @@ type Syncer struct {
 	cfg    Config
 	log    *slog.Logger
 	status *status
+	before step // called before each change of the disk
 
 	applying sync.Mutex // held while a state is put in force; guards the fields below
 	from     tiergate.Resume
+	seq      uint64 // the number of the newest revision that was handed over; see files.go
+	goodSeq  uint64 // and of the state in force
+	revoked  map[string]bool
+	store    *store // the saver's once the first revision of the source was handed over
+	saver    *saver // nil without a data directory
+	base     *base  // a state file that waits to be put in force, or nil
 }
 
 // New makes a Syncer; nothing is read or started before Run.
 func New(cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
-	return &Syncer{cfg: cfg, log: cfg.Log, status: newStatus()}
+	return &Syncer{cfg: cfg, log: cfg.Log, status: newStatus(), before: noStep, revoked: map[string]bool{}}
 }
 
 // Run follows the source until ctx ends, and asks it anew, ever less often, when it is
-// lost. What is in force stays in force meanwhile. It returns nil when ctx ends; all that
-// it started has ended then.
+// lost; what is in force stays in force meanwhile. Where the source does not answer soon,
+// the last-known-good state is put in force. It returns nil when ctx ends, after a last
+// save; all that it started has ended then. A key file that cannot be used is an error; a
+// data directory that cannot is a problem, and nothing is kept.
 func (s *Syncer) Run(ctx context.Context) error {
+	if err := s.openDisk(); err != nil {
+		return err
+	}
+	var working sync.WaitGroup
+	if s.saver != nil {
+		saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
+		defer s.store.close()
+		defer working.Wait()
+		defer endSaving()
+		working.Go(func() { s.saver.run(saving) })
+	}
+	graceful, endGrace := context.WithCancel(ctx)
+	defer s.dropBase()
+	var grace sync.WaitGroup
+	defer grace.Wait()
+	defer endGrace()
+	grace.Go(func() {
+		if sleep(graceful, s.cfg.Grace) {
+			s.useBase(graceful)
+		}
+	})
+	s.followForEver(ctx)
+	return nil
+}
+
+// followForEver asks the source again and again until ctx ends.
+func (s *Syncer) followForEver(ctx context.Context) {
 	var wait backoff
 	for ctx.Err() == nil {
 		heard, err := s.follow(ctx)
 		if ctx.Err() != nil {
-			break
+			return
+		}
+		s.useBase(ctx)
+		if errors.Is(err, errStartAnew) {
+			continue
 		}
 		if heard {
 			wait.reset()
@@ -46,73 +85,184 @@ func (s *Syncer) Run(ctx context.Context) error {
 		s.log.Warn("source lost", "source", s.cfg.Name, "error", err, "retry", d)
 		sleep(ctx, d)
 	}
+}
+
+// openDisk takes the data directory and finds the newest state file that may be used.
+func (s *Syncer) openDisk() error {
+	var given *key
+	if s.cfg.KeyFile != "" {
+		k, err := readKeyFile(s.cfg.KeyFile)
+		if err != nil {
+			return err
+		}
+		given = &k
+	}
+	if s.cfg.Dir == "" {
+		return nil
+	}
+	store, err := openStore(s.cfg.Dir, given, s.before, s.problem)
+	if err != nil {
+		s.problem(fmt.Sprintf("no last-known-good state is kept: %v", err))
+		return nil
+	}
+	store.load()
+	for _, t := range store.tombs {
+		if t.revoked {
+			s.revoked[t.key] = true
+		}
+	}
+	s.store, s.base = store, store.next()
+	if s.base != nil {
+		s.from = s.base.resume()
+	}
+	s.seq = store.seq
+	s.saver = &saver{
+		store: store, log: s.log, every: s.cfg.SaveEvery,
+		state: s.state, fault: s.status.faulty, wake: make(chan struct{}, 1),
+	}
 	return nil
 }
 
-// follow asks the source once, and reports whether it said anything before it was lost.
-func (s *Syncer) follow(ctx context.Context) (heard bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer s.status.lost()
-	f := &follower{s: s}
+// state returns what is to be saved and the number and age of exactly that.
+func (s *Syncer) state() (r tiergate.Revision, seq uint64, asOf time.Time, ok bool) {
 	s.applying.Lock()
-	from := s.from
-	s.applying.Unlock()
-	defer func() {
-		if p := recover(); p != nil {
-			// A bug in a source or an applier must not end what answers from memory. What the
-			// applier holds of the revision is not known, so the next state is a whole one.
-			s.applying.Lock()
+	defer s.applying.Unlock()
+	r, ok = s.cfg.Applier.State()
+	return r, s.goodSeq, s.status.asOf(), ok
+}
+
+func (s *Syncer) problem(sentence string) {
+	s.log.Error("problem on disk", "problem", sentence)
+	s.status.problem(sentence)
+}
+
+// useBase puts the state file that waits in force, or an older one if it is refused.
+func (s *Syncer) useBase(ctx context.Context) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	s.useBaseLocked(ctx)
+}
+
+func (s *Syncer) useBaseLocked(ctx context.Context) {
+	for s.base != nil && ctx.Err() == nil {
+		b := s.base
+		r := b.revision()
+		p := s.pass(&r)
+		err := s.applySafely(ctx, r)
+		b.close()
+		s.base = nil
+		switch {
+		case err == nil:
+			s.goodSeq = b.header.Seq
+			s.status.based(b.header.AsOf, time.Now())
+			s.status.inForce(r.Resume, lastKnownGood)
+			if len(p.tombs) > 0 {
+				s.saver.note(p.number(s.seq), false)
+			}
+			s.log.Info("last-known-good state in force", "file", b.name, "revision", r.Resume.Revision(), "asOf", b.header.AsOf)
+		case ctx.Err() != nil:
 			s.from = tiergate.Resume{}
-			s.applying.Unlock()
-			heard, err = f.heard, fmt.Errorf("follow %s: bug: %v\n%s", s.cfg.Name, p, debug.Stack())
+		default:
+			s.problem(fmt.Sprintf("%s is not used: %v", b.name, err))
+			s.from = tiergate.Resume{}
+			if s.base = s.store.next(); s.base != nil {
+				s.from = s.base.resume()
+			}
 		}
-	}()
-	err = s.cfg.Source.Follow(ctx, from, f)
-	if err == nil {
-		err = errors.New("the source ended")
 	}
-	return f.heard, fmt.Errorf("follow %s: %w", s.cfg.Name, err)
 }
 
-// A follower is what one call of a Source's Follow talks to.
-type follower struct {
-	s     *Syncer
-	heard bool
+func (s *Syncer) dropBase() {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	s.dropBaseLocked()
 }
 
-// Apply takes the next revision of the source.
-func (f *follower) Apply(ctx context.Context, r tiergate.Revision) error {
-	f.heard = true
-	f.s.status.hear(time.Now())
-	f.s.applying.Lock()
-	defer f.s.applying.Unlock()
-	return f.s.apply(ctx, r, f.s.cfg.Name)
+func (s *Syncer) dropBaseLocked() {
+	s.base.close()
+	s.base = nil
 }
 
-// Confirm takes the moment up to which everything was handed over.
-func (f *follower) Confirm(asOf time.Time) {
-	f.heard = true
-	f.s.status.hear(time.Now())
-	f.s.status.confirmed(asOf)
-}
-
-// apply puts one revision in force, or records why it was refused. A revision that broke
-// off on its way is neither: the source knows, and starts anew.
-func (s *Syncer) apply(ctx context.Context, r tiergate.Revision, source string) error {
-	err := s.cfg.Applier.Apply(ctx, r)
-	if err == nil {
-		s.from = r.Resume
-		s.status.inForce(r.Resume, source)
-		return nil
-	}
-	if ctx.Err() != nil {
+// apply puts one revision of the source in force, or records why it was refused. A
+// revision that broke off on its way is neither: the source knows, and starts anew.
+func (s *Syncer) apply(ctx context.Context, r tiergate.Revision) error {
+	p := s.pass(&r)
+	err := s.applySafely(ctx, r)
+	if err != nil && (p.broke || ctx.Err() != nil) {
 		return err
 	}
+	s.seq++
 	s.from = r.Resume
+	// A whole state may leave out what older files have, so it is saved soon as well.
+	s.saver.note(p.number(s.seq), len(p.tombs) > 0 || r.Whole)
+	if err == nil {
+		s.goodSeq = s.seq
+		s.status.inForce(r.Resume, s.cfg.Name)
+		return nil
+	}
 	why := fmt.Sprintf("revision %s refused: %v", r.Resume.Revision(), err)
 	if s.status.refused(r.Resume, why) {
 		s.log.Error("revision refused; the last good state stays in force", "revision", r.Resume.Revision(), "error", err)
 	}
 	return err
+}
+
+// A passage is what was seen of a revision while the applier read it.
+type passage struct {
+	tombs []tombstone
+	broke bool // the changes ended with an error, or are with the source, which did not come back
+}
+
+// number says that the tombstones belong to the revision of that number.
+func (p *passage) number(seq uint64) []tombstone {
+	for i := range p.tombs {
+		p.tombs[i].seq = seq
+	}
+	return p.tombs
+}
+
+// pass lets us see the changes of r as they are read, and keeps revoked keys revoked:
+// that state is final, whatever an older dump or another history of the source says.
+func (s *Syncer) pass(r *tiergate.Revision) *passage {
+	p := &passage{}
+	changes, isWhole := r.Changes, r.Whole
+	r.Changes = func(yield func(tiergate.Change, error) bool) {
+		n := 0
+		p.broke = true
+		for c, err := range changes {
+			if err != nil {
+				yield(c, err)
+				return
+			}
+			if n++; n%1024 == 0 {
+				s.status.touch(time.Now())
+			}
+			if c.Put == nil && !isWhole {
+				p.tombs = append(p.tombs, tombstone{kind: c.Kind, key: c.Key})
+			}
+			if k, ok := c.Put.(*tiergate.Key); ok {
+				c.Put = s.stayRevoked(k, p)
+			}
+			p.broke = false
+			if !yield(c, nil) {
+				return
+			}
+			p.broke = true
+		}
+		p.broke = false
+	}
+	return p
+}
+
+func (s *Syncer) stayRevoked(k *tiergate.Key, p *passage) *tiergate.Key {
+	switch {
+	case k.State == tiergate.KeyRevoked && !s.revoked[k.ID]:
+		s.revoked[k.ID] = true
+		p.tombs = append(p.tombs, tombstone{revoked: true, kind: tiergate.KindKey, key: k.ID})
+	case k.State != tiergate.KeyRevoked && s.revoked[k.ID]:
+		again := *k
+		again.State = tiergate.KeyRevoked
+		return &again
+	}
+	return k
 }
