@@ -1,0 +1,156 @@
+package snapshot
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/pmap"
+)
+
+// A Store holds the newest state. One goroutine applies revisions; the Views that it
+// hands out are for everybody. The zero Store is empty and ready.
+type Store struct {
+	view *View
+}
+
+// View returns the newest state, nil before the first revision.
+func (s *Store) View() *View { return s.view }
+
+// Apply makes the state that r describes and says what is different in it. An error,
+// of the stream of changes or about one of them, changes nothing. A revision that is not
+// whole must follow the newest one of the same history: anything else is Conflict.
+func (s *Store) Apply(r tiergate.Revision) (*View, Delta, error) {
+	if err := s.follows(r); err != nil {
+		return nil, Delta{}, err
+	}
+	from := s.view
+	if r.Whole {
+		from = nil
+	}
+	tx := begin(from)
+	tx.delta.Whole = r.Whole
+	for c, err := range r.Changes {
+		if err == nil {
+			err = tx.apply(c)
+		}
+		if err != nil {
+			return nil, Delta{}, fmt.Errorf("apply revision %s: %w", r.Resume.Revision(), err)
+		}
+	}
+	s.view = tx.commit(r)
+	return s.view, tx.delta, nil
+}
+
+func (s *Store) follows(r tiergate.Revision) error {
+	switch {
+	case r.Changes == nil:
+		return tiergate.Errorf(tiergate.Invalid, "revision %s has no changes to read", r.Resume.Revision())
+	case r.Whole:
+		return nil
+	case s.view == nil:
+		return tiergate.Errorf(tiergate.Conflict, "revision %s comes before any whole state", r.Resume.Revision())
+	}
+	at := s.view.resume
+	if r.Resume.Epoch != at.Epoch || r.Resume.Rev != at.Rev+1 {
+		return tiergate.Errorf(tiergate.Conflict, "revision %s does not follow %s", r.Resume.Revision(), at.Revision())
+	}
+	return nil
+}
+
+// A Delta says what a revision changed, so that only that is compiled again.
+type Delta struct {
+	Whole    bool       // everything may be different; the other fields are empty
+	Flags    []FlagName // flags that were put, deleted or renamed; a name may come twice
+	Sets     []string   // sets whose definition was put or deleted
+	Features []string   // features whose limits were put or deleted
+	Tiers    bool       // some tier was put or deleted
+	Limits   bool       // some limit was put or deleted
+	Policy   bool       // the bundle in force is another
+}
+
+// A FlagName names a flag in its set.
+type FlagName struct{ Set, Name string }
+
+// A tx is a revision on its way in: the next version of everything, thrown away when an
+// error comes.
+type tx struct {
+	from  *View // nil when it begins from nothing
+	db    *memdb.MemDB
+	rows  *memdb.Txn
+	users *userNode
+	edit  *edit
+	known *pmap.MapEdit[uint32]
+	slots *pmap.ListEdit[slot]
+	words []string
+	count counts
+	keys  *pmap.MapEdit[*tiergate.Key]
+	delta Delta
+}
+
+func begin(from *View) *tx {
+	if from == nil {
+		from = emptyView()
+	}
+	// A snapshot of the database is not "primary", which spares the bookkeeping of watchers.
+	t := &tx{from: from, db: from.db.Snapshot(), users: from.users, edit: new(edit), words: from.words, count: from.count}
+	t.rows = t.db.Txn(true)
+	t.known, t.slots, t.keys = from.known.Edit(), from.slots.Edit(), from.keys.Edit()
+	return t
+}
+
+func (t *tx) apply(c tiergate.Change) error {
+	var err error
+	switch c.Kind {
+	case tiergate.KindUser:
+		err = t.applyUser(c)
+	case tiergate.KindMember:
+		err = t.applyMember(c)
+	default:
+		err = t.applyRow(c)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %.80q: %w", c.Kind, c.Key, err)
+	}
+	return nil
+}
+
+// thing returns what a change puts, nil for a delete; what does not fit its kind and key
+// is Invalid.
+func thing[T any](c tiergate.Change) (*T, error) {
+	if c.Put == nil {
+		return nil, nil
+	}
+	t, ok := c.Put.(*T)
+	if !ok || t == nil {
+		return nil, tiergate.Errorf(tiergate.Invalid, "the change puts a %T", c.Put)
+	}
+	if _, key := tiergate.KeyOf(t); key != c.Key {
+		return nil, tiergate.Errorf(tiergate.Invalid, "the change puts %.80q", key)
+	}
+	return t, nil
+}
+
+func (t *tx) commit(r tiergate.Revision) *View {
+	t.rows.Commit()
+	if r.Whole {
+		t.edit.trim(t.users)
+	}
+	v := &View{
+		resume: r.Resume, at: r.At, db: t.db, users: t.users, words: t.words, count: t.count,
+		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(),
+		tiers: t.from.tiers, policy: t.from.policy,
+	}
+	if t.delta.Whole || t.delta.Tiers {
+		v.tiers = v.sortedTiers()
+	}
+	if t.delta.Whole || t.delta.Policy {
+		v.policy = v.newestPolicy()
+		t.delta.Policy = v.policy != t.from.policy
+	}
+	if t.delta.Whole {
+		t.delta = Delta{Whole: true}
+	}
+	return v
+}
