@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,13 +22,56 @@ const maxDepth = 64
 var strictJSON = huma.Format{
 	Marshal: huma.DefaultJSONFormat.Marshal,
 	Unmarshal: func(data []byte, v any) error {
-		if _, first := v.(*any); first { // huma reads each body twice: once to validate, once into the type
-			if err := checkJSON(data); err != nil {
-				return err
-			}
+		tree, toValidate := v.(*any) // huma reads each body twice: once to validate, once into the type
+		if !toValidate {
+			return readJSON(data, v)
 		}
-		return readJSON(data, v)
+		if err := checkJSON(data); err != nil {
+			return err
+		}
+		var err error
+		*tree, err = treeOf(data)
+		return err
 	},
+}
+
+// huma's path of a fault loses its way behind a key with a dot or a bracket, such as
+// "access.rego": it takes off the part behind the last dot only, and grows and grows. So
+// huma gets to see such keys with stand-ins, which no body may hold, and faults get the
+// keys back.
+var (
+	hideDots = strings.NewReplacer(".", standInDot, "[", standInBracket)
+	showDots = strings.NewReplacer(standInDot, ".", standInBracket, "[")
+)
+
+const (
+	standInDot     = "\ufdd0"
+	standInBracket = "\ufdd1"
+)
+
+// treeOf reads a document as huma validates it.
+func treeOf(data []byte) (any, error) {
+	var tree any
+	if err := readJSON(data, &tree); err != nil {
+		return nil, err
+	}
+	return withoutDots(tree), nil
+}
+
+func withoutDots(tree any) any {
+	switch t := tree.(type) {
+	case []any:
+		for i := range t {
+			t[i] = withoutDots(t[i])
+		}
+	case map[string]any:
+		plain := make(map[string]any, len(t))
+		for key, value := range t {
+			plain[hideDots.Replace(key)] = withoutDots(value)
+		}
+		return plain
+	}
+	return tree
 }
 
 // readJSON is json.Unmarshal with errors that speak of JSON and not of Go.
@@ -109,6 +153,9 @@ func closeToken(open []scope, token json.Token) error {
 		return nil
 	}
 	key, _ := token.(string)
+	if strings.Contains(key, standInDot) || strings.Contains(key, standInBracket) {
+		return fmt.Errorf("the key %.80q holds what is no character", key)
+	}
 	if s.keys[key] {
 		return fmt.Errorf("the key %.80q is there twice", key)
 	}

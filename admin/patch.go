@@ -76,8 +76,8 @@ func mergeInto[B any](ctx context.Context, a *api, body B, patch json.RawMessage
 	if doc, err = merge(doc, patch); err != nil {
 		return out, err
 	}
-	var tree any
-	if err := json.Unmarshal(doc, &tree); err != nil {
+	tree, err := treeOf(doc)
+	if err != nil {
 		return out, err
 	}
 	registry, found := a.huma.OpenAPI().Components.Schemas, &huma.ValidateResult{}

@@ -164,8 +164,7 @@ func faultsOf(errs []error) []Fault {
 		f := Fault{Message: "not valid"}
 		if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma hands out its own details, never wrapped
 			detail := d.ErrorDetail()
-			field := strings.TrimPrefix(strings.TrimPrefix(detail.Location, "body"), ".")
-			f = Fault{Field: field, Message: wordsFor(field, detail.Message)}
+			f = faultOf(showDots.Replace(strings.TrimPrefix(strings.TrimPrefix(detail.Location, "body"), ".")), detail.Message)
 		} else if err != nil {
 			f.Message = err.Error()
 		}
@@ -177,14 +176,18 @@ func faultsOf(errs []error) []Fault {
 	return faults[:min(len(faults), maxFaults)]
 }
 
-// wordsFor says in the words of this API what huma says in JSON Schema's.
-func wordsFor(field, message string) string {
+// faultOf says in the words of this API what huma says in JSON Schema's.
+func faultOf(field, message string) Fault {
+	if name, ok := strings.CutPrefix(message, "expected required property "); ok {
+		name, _, _ = strings.Cut(name, " ")
+		return Fault{Field: strings.TrimPrefix(field+"."+name, "."), Message: "is required"}
+	}
 	if message != "unexpected property" {
-		return message
+		return Fault{Field: field, Message: message}
 	}
 	switch field {
 	case "id", "version", "createdAt", "updatedAt", "hash", "admission", "createdBy":
-		return "is set by the server and cannot be sent"
+		return Fault{Field: field, Message: "is set by the server and cannot be sent"}
 	}
-	return "there is no such field"
+	return Fault{Field: field, Message: "there is no such field"}
 }
