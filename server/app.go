@@ -48,7 +48,8 @@ type Door struct {
 }
 
 // NewApp returns an app that serves doors and, for all other paths, the routes that the
-// caller adds to it. Errors of those routes become problem documents.
+// caller adds to it. Errors of those routes become problem documents. What cannot be read
+// as a request, and so has no path, is refused in the form of the first door.
 func NewApp(cfg Config, doors ...Door) *fiber.App {
 	f := newFront(cfg, doors)
 	app := fiber.New(fiber.Config{

@@ -14,6 +14,8 @@ import (
 	"github.com/tiergate/tiergate/internal/listen"
 )
 
+const notHTTP = "the request is not valid HTTP/1.1"
+
 // front stands before all doors and routes.
 type front struct {
 	cfg    Config
@@ -71,6 +73,16 @@ func (f *front) serve(ctx *fasthttp.RequestCtx) {
 
 func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {
 	defer f.survive(ctx, door)
+	switch p := ctx.Request.Header.Protocol(); {
+	case string(p) != "HTTP/1.1" && string(p) != "HTTP/1.0":
+		door.Refuse(ctx, fasthttp.StatusHTTPVersionNotSupported, "this version of HTTP is not spoken here")
+		ctx.SetConnectionClose()
+		return
+	case ambiguous(&ctx.Request.Header):
+		door.Refuse(ctx, fasthttp.StatusBadRequest, notHTTP)
+		ctx.SetConnectionClose()
+		return
+	}
 	if !f.cfg.Hosts.Serves(ctx.LocalAddr(), view(ctx.Request.Header.Host())) {
 		door.Refuse(ctx, fasthttp.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
 		return
@@ -96,9 +108,10 @@ func (f *front) survive(ctx *fasthttp.RequestCtx, door *frontDoor) {
 	ctx.SetConnectionClose()
 }
 
-// connectionFailed answers what could not be read as a request.
+// connectionFailed answers what could not be read as a request. When not even its path is
+// known, the first door answers.
 func (f *front) connectionFailed(ctx *fasthttp.RequestCtx, err error) {
-	status, detail := fasthttp.StatusBadRequest, "the request is not valid HTTP"
+	status, detail := fasthttp.StatusBadRequest, notHTTP
 	var timeout net.Error
 	switch {
 	case isType[*fasthttp.ErrSmallBuffer](err):
@@ -109,6 +122,9 @@ func (f *front) connectionFailed(ctx *fasthttp.RequestCtx, err error) {
 		status, detail = fasthttp.StatusRequestTimeout, "the request took too long to arrive"
 	}
 	door := f.doorFor(ctx)
+	if len(f.doors) > 0 && string(ctx.RequestURI()) == "/" { // what failed to parse has no path
+		door = &f.doors[0]
+	}
 	ctx.Response.Reset()
 	f.cors.allow(ctx)
 	door.Refuse(ctx, status, detail)

@@ -1,6 +1,8 @@
 package ofrep
 
 import (
+	"bytes"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/tiergate/tiergate"
@@ -64,8 +66,9 @@ func (c *call) appendAll(b []byte) []byte {
 		b = c.appendDecision(b, &decision, decision.Flag)
 	}
 	b = append(append(b, `],"metadata":{`...), c.meta...)
-	if c.selected {
+	own := c.gen.SetMetadata(c.req.Set)
+	if c.selected && !bytes.Contains(own, []byte(`"flagSetId":`)) {
 		b = jsonvalue.AppendString(append(b, `,"flagSetId":`...), c.req.Set)
 	}
-	return append(appendOwn(b, c.gen.SetMetadata(c.req.Set)), '}', '}')
+	return append(appendOwn(b, own), '}', '}')
 }

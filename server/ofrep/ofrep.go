@@ -62,7 +62,6 @@ type door struct {
 type call struct {
 	parser  jsonvalue.Parser
 	req     tiergate.Request
-	name    []byte // the flag's name as the path has it, decoded
 	scratch []byte // what an entity tag is made of
 
 	gen      tiergate.Generation
@@ -85,8 +84,7 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	c := d.calls.Get().(*call)
-	c.name = append(c.name[:0], name...)
-	if d.prepare(ctx, c) {
+	if d.prepare(ctx, c, name) {
 		if single {
 			c.single(ctx)
 		} else {

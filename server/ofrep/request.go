@@ -15,7 +15,6 @@ import (
 // The headers that we read, in the form in which fasthttp keeps them.
 var (
 	headerSelector    = []byte("Flagd-Selector")
-	headerIfNoneMatch = []byte("If-None-Match")
 	headerMinRevision = []byte("Tiergate-Min-Revision")
 	headerRevision    = []byte("Tiergate-Revision")
 	headerETag        = []byte("Etag")
@@ -66,9 +65,9 @@ func unhex(b byte) int {
 	return -1
 }
 
-// prepare reads the request into c and reports whether it can be answered; if not, the
-// error has been written.
-func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call) bool {
+// prepare reads the request about name into c and reports whether it can be answered; if
+// not, the error has been written.
+func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 	body := ctx.Request.Body()
 	switch {
 	case len(ctx.Request.Header.ContentEncoding()) > 0:
@@ -87,7 +86,7 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call) bool {
 	if want := ctx.Request.Header.PeekCanonical(headerMinRevision); len(want) > 0 && !d.reach(ctx, c, view(want)) {
 		return false
 	}
-	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: view(c.name)}
+	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: view(name)}
 	if d.cfg.Credential != nil && !d.admit(ctx, c) {
 		return false
 	}
@@ -117,9 +116,11 @@ func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
 	case tiergate.Unavailable:
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
 		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the API keys have not been loaded yet")
-	default:
+	case tiergate.Unauthorized:
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		fail(ctx, fasthttp.StatusUnauthorized, tiergate.General, "no valid API key: send Authorization: Bearer or X-API-Key")
+	default: // a resolver without key and without error would let everybody in
+		fail(ctx, fasthttp.StatusInternalServerError, tiergate.General, "the API key could not be checked")
 	}
 	return false
 }
