@@ -36,7 +36,7 @@ type composite struct {
 	items []Value
 }
 
-// NullOf, BoolOf and the other …Of functions make values.
+// NullOf makes the value null.
 func NullOf() Value { return Value{kind: Null} }
 
 // BoolOf makes a boolean.
