@@ -1,0 +1,161 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/policy"
+)
+
+func amount(n int64) *int64 { return &n }
+
+// demoDefinitions are those of the demo data.
+func demoDefinitions() policy.Definitions {
+	return policy.Definitions{
+		Tiers: []tiergate.Tier{
+			{Key: "free", Name: "Free", Rank: 0}, {Key: "pro", Name: "Pro", Rank: 10}, {Key: "enterprise", Name: "Enterprise", Rank: 20},
+		},
+		Limits: []tiergate.Limit{
+			{Key: "model-training-per-month", Feature: "model-training", Kind: tiergate.Quota, Scope: "team", Period: "month",
+				Amounts: map[string]*int64{"free": amount(0), "pro": amount(5), "enterprise": amount(100)}},
+			{Key: "model-training-at-once", Feature: "model-training", Kind: tiergate.Concurrency, Scope: "team",
+				Amounts: map[string]*int64{"free": amount(0), "pro": amount(1), "enterprise": amount(4)}},
+			{Key: "exports-per-day", Feature: "exports", Kind: tiergate.Quota, Scope: "user", Period: "day",
+				Amounts: map[string]*int64{"free": amount(3), "pro": amount(50), "enterprise": nil}},
+			{Key: "api-calls-per-second", Feature: "api-calls", Kind: tiergate.Rate, Scope: "team", Period: "second",
+				Amounts: map[string]*int64{"free": amount(10), "pro": amount(100), "enterprise": amount(1000)},
+				Bursts:  map[string]int64{"free": 20, "pro": 200, "enterprise": 2000}},
+		},
+	}
+}
+
+var (
+	acme    = policy.NewTeam(&tiergate.Team{ID: "acme", Tier: "enterprise", Status: "active", Settings: tiergate.TeamSettings{MaxMembers: 5}})
+	initech = policy.NewTeam(&tiergate.Team{ID: "initech", Tier: "free", Status: "active",
+		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{"custom-reports"}}})
+
+	everyone   = policy.NewFeature("new-dashboard", "default", tiergate.Boolean, true, nil, 100, nil)
+	training   = policy.NewFeature("model-training", "default", tiergate.Boolean, true, []string{"pro", "enterprise"}, 100, nil)
+	reports    = policy.NewFeature("custom-reports", "default", tiergate.Boolean, true, []string{"enterprise"}, 100, nil)
+	alice      = policy.Subject{UserID: "alice", UserTier: "free", TeamTier: "enterprise"}
+	ivan       = policy.Subject{UserID: "ivan", UserTier: "free", TeamTier: "free"}
+	carol      = policy.Subject{UserID: "carol", UserTier: "free"}
+	unknown    = policy.Subject{UserID: "somebody"}
+	aliceAcme  = policy.Subject{UserID: "alice", UserTier: "free", TeamTier: "enterprise", Team: acme, Role: "OWNER"}
+	ivanHome   = policy.Subject{UserID: "ivan", UserTier: "free", TeamTier: "free", Team: initech, Role: "OWNER"}
+	carolLies  = policy.Subject{UserID: "carol", UserTier: "free", Team: acme}
+	acmeAlone  = policy.Subject{Team: acme}
+	acmeKey    = &tiergate.Key{ID: "k1", TeamID: "acme", Scopes: []string{"evaluate"}}
+	carolByKey = policy.Subject{UserID: "carol", UserTier: "free", Team: acme, Key: acmeKey}
+)
+
+func compileDemo(t testing.TB) *policy.Engine {
+	t.Helper()
+	e, err := policy.Compile(nil, demoDefinitions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// The built-in policy answers as the hand-computed table says, first and when asked again.
+func TestEngine_Access_builtin(t *testing.T) {
+	e := compileDemo(t)
+	for _, c := range []struct {
+		name    string
+		feature *policy.Feature
+		subject policy.Subject
+		want    policy.Access
+	}{
+		{"a flag without tiers is everybody's", everyone, carol, policy.Access{Tier: "free", Allow: true, Reason: "everyone"}},
+		{"an unknown user is on the lowest tier", training, unknown, policy.Access{Tier: "free", Reason: "tier", Upgrade: "pro"}},
+		{"nobody at all is on the lowest tier", training, policy.Subject{}, policy.Access{Tier: "free", Reason: "tier", Upgrade: "pro"}},
+		{"the highest of a user's teams counts", training, alice, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
+		{"a denial names the lowest tier that would do", reports, carol, policy.Access{Tier: "free", Reason: "tier", Upgrade: "enterprise"}},
+		{"a member has the team's tier", training, aliceAcme, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
+		{"a stranger gains nothing by naming a team", training, carolLies, policy.Access{Tier: "free", Reason: "tier", Upgrade: "pro"}},
+		{"a team without a user speaks for itself", training, acmeAlone, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
+		{"a team's own key speaks for the team", training, carolByKey, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
+		{"an exception opens a flag to a team", reports, ivanHome, policy.Access{Tier: "free", Allow: true, Reason: "team"}},
+		{"the exception needs the team named", reports, ivan, policy.Access{Tier: "free", Reason: "tier", Upgrade: "enterprise"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for range 2 {
+				got, err := e.Access(&policy.Input{Feature: c.feature, Subject: c.subject})
+				if err != nil || got != c.want {
+					t.Errorf("Access = %+v, %v, want %+v", got, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+// A caller cannot choose a tier or a team by an attribute of that name.
+func TestEngine_Access_resolved_attributes_win(t *testing.T) {
+	e, err := policy.Compile(map[string]string{"access.rego": `package tiergate.access
+		decision := {"allow": input.attributes.tier == "enterprise", "reason": input.attributes.tier}`}, demoDefinitions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie := tiergate.ObjectOf([]string{"tier", "team"}, []tiergate.Value{tiergate.StringOf("enterprise"), tiergate.StringOf("acme")})
+	got, err := e.Access(&policy.Input{Feature: training, Subject: carol, Attributes: lie})
+	want := policy.Access{Tier: "free", Reason: "free", Upgrade: "enterprise"}
+	if err != nil || got != want {
+		t.Errorf("Access = %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// The built-in limits are those of the tier, with every default filled in.
+func TestEngine_Limits_builtin(t *testing.T) {
+	e := compileDemo(t)
+	for range 2 {
+		got, err := e.Limits(&policy.Input{Feature: training}, "pro")
+		if err != nil || len(got) != 2 || got[0].Amount != 5 || got[0].Class != "exact" || got[0].Cost != 1 || got[1].Amount != 1 {
+			t.Errorf("Limits = %+v, %v", got, err)
+		}
+	}
+	rate := policy.NewFeature("api-calls", "default", tiergate.Boolean, true, nil, 100, nil)
+	got, err := e.Limits(&policy.Input{Feature: rate}, "pro")
+	if err != nil || len(got) != 1 || got[0].Burst != 200 || got[0].OnUnavailable != "deny" || got[0].Class != "local" {
+		t.Errorf("Limits = %+v, %v", got, err)
+	}
+	exports := policy.NewFeature("exports", "default", tiergate.Boolean, true, nil, 100, nil)
+	if got, err := e.Limits(&policy.Input{Feature: exports}, "enterprise"); err != nil || len(got) != 0 {
+		t.Errorf("Limits of an unlimited tier = %+v, %v", got, err)
+	}
+}
+
+// An access decision that is known costs no allocation.
+func TestEngine_Access_hit_allocates_nothing(t *testing.T) {
+	e := compileDemo(t)
+	in := &policy.Input{Feature: reports, Subject: ivanHome}
+	if _, err := e.Access(in); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(1000, func() { _, _ = e.Access(in) }); n != 0 {
+		t.Errorf("a hit allocates %v times", n)
+	}
+}
+
+func BenchmarkAccess_cached(b *testing.B) {
+	e := compileDemo(b)
+	in := &policy.Input{Feature: reports, Subject: ivanHome}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Access(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// An uncached decision: tier and access evaluated, allowed.
+func BenchmarkAccess_uncached(b *testing.B) {
+	e := compileDemo(b)
+	in := &policy.Input{Feature: reports, Subject: ivanHome}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Decide(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

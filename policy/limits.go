@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/tiergate/tiergate"
+)
+
+// maxLimits bounds how many limits one question may have.
+const maxLimits = 16
+
+// Limits returns the limits that apply to the subject's use of the feature on a tier,
+// which is the one that Access returned. The slice is shared: callers do not change it.
+func (e *Engine) Limits(in *Input, tier string) ([]Limit, error) {
+	if e.limits.reads.bare {
+		e.misses.Add(1)
+		return e.findLimits(in, tier)
+	}
+	keys := e.keys.Get().(*keyBuilder)
+	defer e.keys.Put(keys)
+	key, ok := keys.build(keyOfLimits, e.limitsLeaves, in, tier)
+	if !ok {
+		e.misses.Add(1)
+		return e.findLimits(in, tier)
+	}
+	hash := e.answers.hash(key)
+	if found := e.answers.get(hash, key); found != nil {
+		return found.limits, nil
+	}
+	e.misses.Add(1)
+	limits, err := e.findLimits(in, tier)
+	if err != nil {
+		return nil, err
+	}
+	e.answers.put(hash, key, &entry{limits: limits, bytes: len(limits) * limitBytes})
+	return limits, nil
+}
+
+// limitBytes is what a Limit may hold: itself, and texts that are mostly shared.
+const limitBytes = 256
+
+func (e *Engine) findLimits(in *Input, tier string) ([]Limit, error) {
+	term, err := e.evaluate(e.limits, e.limitsShape.document(in, tier, true))
+	if err != nil {
+		return nil, err
+	}
+	return readLimits(term)
+}
+
+func readLimits(term *ast.Term) ([]Limit, error) {
+	list, ok := term.Value.(*ast.Array)
+	if !ok {
+		return nil, fmt.Errorf("%s is %.80s and no array", limitsPoint, term)
+	}
+	if list.Len() > maxLimits {
+		return nil, fmt.Errorf("%s has %d limits, more than %d", limitsPoint, list.Len(), maxLimits)
+	}
+	out := make([]Limit, list.Len())
+	for i := range out {
+		var err error
+		if out[i], err = readLimit(list.Elem(i)); err != nil {
+			return nil, fmt.Errorf("limit %d of %s: %w", i, limitsPoint, err)
+		}
+	}
+	return out, nil
+}
+
+// readLimit reads one limit and holds it against the rules that hold for stored ones.
+func readLimit(term *ast.Term) (Limit, error) {
+	object, ok := term.Value.(ast.Object)
+	if !ok {
+		return Limit{}, fmt.Errorf("%.80s is no object", term)
+	}
+	l := Limit{Cost: 1, OnUnavailable: "deny"}
+	amount := false
+	err := object.Iter(func(k, v *ast.Term) error {
+		name, _ := k.Value.(ast.String)
+		text, isText := v.Value.(ast.String)
+		number, isNumber := v.Value.(ast.Number)
+		n, isInt := number.Int64()
+		switch into := l.text(string(name)); {
+		case into != nil && isText && len(text) <= tiergate.MaxNameLength:
+			*into = strings.Clone(string(text))
+			return nil
+		case isNumber && isInt && n >= 0 && n <= tiergate.MaxAmount && l.number(string(name)) != nil:
+			*l.number(string(name)) = n
+			amount = amount || name == "amount"
+			return nil
+		}
+		return fmt.Errorf("%.80s: %.80s is not what a limit has", k, v)
+	})
+	if err == nil && !amount {
+		err = fmt.Errorf("%.80s has no amount", term)
+	}
+	if err != nil {
+		return Limit{}, err
+	}
+	return l, l.validate()
+}
+
+// validate lets the words judge what a limit may be.
+func (l *Limit) validate() error {
+	stored := tiergate.Limit{
+		Key: l.Key, Feature: "feature", Kind: l.Kind, Period: l.Period, Zone: l.Zone,
+		Scope: l.Scope, Class: l.Class, Cost: l.Cost, OnUnavailable: l.OnUnavailable,
+	}
+	return stored.Validate()
+}
+
+func (l *Limit) text(name string) *string {
+	switch name {
+	case "key":
+		return &l.Key
+	case "kind":
+		return (*string)(&l.Kind)
+	case "period":
+		return &l.Period
+	case "zone":
+		return &l.Zone
+	case "scope":
+		return &l.Scope
+	case "class":
+		return &l.Class
+	case "onUnavailable":
+		return &l.OnUnavailable
+	}
+	return nil
+}
+
+func (l *Limit) number(name string) *int64 {
+	switch name {
+	case "amount":
+		return &l.Amount
+	case "burst":
+		return &l.Burst
+	case "cost":
+		return &l.Cost
+	}
+	return nil
+}
