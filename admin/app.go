@@ -85,10 +85,11 @@ func New(cfg Config) *fiber.App {
 		DisablePreParseMultipartForm: true,
 		ErrorHandler:                 a.connectionFailed,
 	})
-	app.Server().CloseOnShutdown = true
-	app.Use(a.watch, a.headers, a.Hosts.Middleware(), guard)
+	app.Use(a.watch, a.headers, a.host, guard)
 	a.routesOn(app)
 	a.serveDocs(app)
+	app.Server().Handler = a.knownMethods(app, app.Handler())
+	app.Server().CloseOnShutdown = true
 	return app
 }
 

@@ -39,7 +39,7 @@ var problemKinds = []struct{ Code, What string }{
 	{"unauthorized", "401. There is no token, or not a valid one."},
 	{"forbidden", "403. The token's role may not do this."},
 	{"not_found", "404. There is no such thing."},
-	{"method_not_allowed", "405. The Allow header says what the path knows."},
+	{"method_not_allowed", "405: the Allow header says what the path knows. 501: nothing here knows the method."},
 	{"timeout", "408. The request took too long to arrive."},
 	{"conflict", "409. The name is taken, or the thing is in use."},
 	{"stale", "412. The thing has changed since the version that If-Match names. Read it again."},

@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/listen"
@@ -99,6 +101,7 @@ func plainError(err error) error {
 		http.StatusRequestEntityTooLarge:       "the body is larger than 512 KiB",
 		http.StatusRequestHeaderFieldsTooLarge: "the header is larger than 8 KiB",
 		http.StatusRequestTimeout:              "the request took too long to arrive",
+		http.StatusNotImplemented:              "nothing here knows the method",
 		http.StatusMisdirectedRequest:          "this server does not answer for the host that the request names",
 	}[e.Code]
 	if !known {
@@ -116,6 +119,30 @@ func (a *api) connectionFailed(c *fiber.Ctx, err error) error {
 	c.Context().SetConnectionClose()
 	listen.Linger(c.Context().Conn())
 	return nil
+}
+
+// knownMethods stands before Fiber's router, which answers methods that it does not know
+// by itself and in plain text.
+func (a *api) knownMethods(app *fiber.App, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+			next(ctx)
+			return
+		}
+		c := app.AcquireCtx(ctx)
+		defer app.ReleaseCtx(c)
+		_ = a.connectionFailed(c, fiber.ErrNotImplemented) // has answered
+	}
+}
+
+// host refuses a request for another server, by its Host header or by its whole URL, which
+// beats the header.
+func (a *api) host(c *fiber.Ctx) error {
+	local := c.Context().LocalAddr()
+	if !a.Hosts.Serves(local, string(c.Request().Header.Host())) || !a.Hosts.Serves(local, string(c.Request().URI().Host())) {
+		return fiber.ErrMisdirectedRequest
+	}
+	return c.Next()
 }
 
 // headers says to browsers that nothing of this is a page, a script or theirs to keep.

@@ -70,6 +70,7 @@ var statuses = map[tiergate.Code]int{
 var transportCodes = map[int]string{
 	http.StatusBadRequest:                  string(tiergate.Invalid),
 	http.StatusMethodNotAllowed:            "method_not_allowed",
+	http.StatusNotImplemented:              "method_not_allowed",
 	http.StatusRequestTimeout:              "timeout",
 	http.StatusRequestEntityTooLarge:       "too_large",
 	http.StatusUnsupportedMediaType:        "unsupported_media_type",
