@@ -79,4 +79,9 @@ func TestDocs_page_works_offline(t *testing.T) {
 			t.Errorf("link to #%s, which is not there", link[1])
 		}
 	}
+	for _, code := range admin.Codes() {
+		if !strings.Contains(page, `id="problem-`+code+`"`) {
+			t.Errorf("the page does not explain the problem %s", code)
+		}
+	}
 }

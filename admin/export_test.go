@@ -17,3 +17,15 @@ var CheckJSON = checkJSON
 
 // Merge lets tests at the merge patches.
 var Merge = merge
+
+// Codes returns every code that a problem can have.
+func Codes() []string {
+	var codes []string
+	for code := range statuses {
+		codes = append(codes, string(code))
+	}
+	for _, code := range transportCodes {
+		codes = append(codes, code)
+	}
+	return codes
+}

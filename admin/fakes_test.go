@@ -147,12 +147,15 @@ func (f fakeFlags) Flag(_ context.Context, id string) (tiergate.Flag, error) { r
 func (f fakeFlags) CreateFlag(_ context.Context, x tiergate.Flag, w tiergate.Write) (tiergate.Written[tiergate.Flag], error) {
 	return f.create(x, w)
 }
+
 func (f fakeFlags) UpdateFlag(_ context.Context, x tiergate.Flag, w tiergate.Write) (tiergate.Written[tiergate.Flag], error) {
 	return f.update(x, w)
 }
+
 func (f fakeFlags) DeleteFlag(_ context.Context, id string, w tiergate.Write) (tiergate.Written[tiergate.Flag], error) {
 	return f.remove(id, w)
 }
+
 func (f fakeFlags) ImportFlags(context.Context, []tiergate.FlagSet, []tiergate.Flag, tiergate.Write) (tiergate.Written[int], error) {
 	return tiergate.Written[int]{}, tiergate.Errorf(tiergate.Internal, "not over this door")
 }
@@ -167,9 +170,11 @@ func (f fakeTiers) Tier(_ context.Context, key string) (tiergate.Tier, error) { 
 func (f fakeTiers) CreateTier(_ context.Context, x tiergate.Tier, w tiergate.Write) (tiergate.Written[tiergate.Tier], error) {
 	return f.create(x, w)
 }
+
 func (f fakeTiers) UpdateTier(_ context.Context, x tiergate.Tier, w tiergate.Write) (tiergate.Written[tiergate.Tier], error) {
 	return f.update(x, w)
 }
+
 func (f fakeTiers) DeleteTier(_ context.Context, key string, w tiergate.Write) (tiergate.Written[tiergate.Tier], error) {
 	if key == "free" {
 		return tiergate.Written[tiergate.Tier]{}, tiergate.Errorf(tiergate.Conflict, "tier free is in use")
@@ -186,9 +191,11 @@ func (f fakeLimits) Limit(_ context.Context, id string) (tiergate.Limit, error) 
 func (f fakeLimits) CreateLimit(_ context.Context, x tiergate.Limit, w tiergate.Write) (tiergate.Written[tiergate.Limit], error) {
 	return f.create(x, w)
 }
+
 func (f fakeLimits) UpdateLimit(_ context.Context, x tiergate.Limit, w tiergate.Write) (tiergate.Written[tiergate.Limit], error) {
 	return f.update(x, w)
 }
+
 func (f fakeLimits) DeleteLimit(_ context.Context, id string, w tiergate.Write) (tiergate.Written[tiergate.Limit], error) {
 	return f.remove(id, w)
 }
@@ -206,11 +213,13 @@ func (f *fakePolicies) CurrentPolicy(context.Context) (tiergate.PolicyBundle, er
 	}
 	return f.published[len(f.published)-1], nil
 }
+
 func (f *fakePolicies) Policies(_ context.Context, p tiergate.Page) (tiergate.List[tiergate.PolicyBundle], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return tiergate.List[tiergate.PolicyBundle]{Items: slices.Clone(f.published)}, nil
 }
+
 func (f *fakePolicies) Policy(_ context.Context, version int64) (tiergate.PolicyBundle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -219,6 +228,7 @@ func (f *fakePolicies) Policy(_ context.Context, version int64) (tiergate.Policy
 	}
 	return f.published[version-1], nil
 }
+
 func (f *fakePolicies) PublishPolicy(_ context.Context, b tiergate.PolicyBundle, w tiergate.Write) (tiergate.Written[tiergate.PolicyBundle], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -252,6 +262,7 @@ type fakeUsers struct{ users []tiergate.User }
 func (f fakeUsers) Users(_ context.Context, p tiergate.Page) (tiergate.List[tiergate.User], error) {
 	return tiergate.List[tiergate.User]{Items: f.users}, nil
 }
+
 func (f fakeUsers) User(_ context.Context, id string) (tiergate.User, error) {
 	for _, u := range f.users {
 		if u.ID == id {

@@ -25,7 +25,7 @@ func (v Verdict) admitted() bool { return v.Admission != "" && len(v.Problems) =
 
 // A policyBody is what may be said about a policy.
 type policyBody struct {
-	Modules map[string]string `json:"modules" minProperties:"1" maxProperties:"64" doc:"Rego texts by path" example:"{\"access.rego\":\"package tiergate.access\\n…\"}"`
+	Modules map[string]string `json:"modules" minProperties:"1" maxProperties:"64" doc:"Rego texts by path; a package in them replaces the built-in one of its name" example:"{\"access.rego\":\"package tiergate.access\\n…\"}"`
 	Comment string            `json:"comment,omitempty" maxLength:"1000" doc:"What changes, for people"`
 }
 
@@ -34,7 +34,7 @@ type checkBody struct {
 }
 
 type rollbackBody struct {
-	Version int64  `json:"version" minimum:"0" doc:"The version whose modules come back; 0 is the built-in policy"`
+	Version int64  `json:"version" minimum:"0" doc:"The version whose modules come back; 0 stands for none, which is the built-in policy"`
 	Comment string `json:"comment,omitempty" maxLength:"1000" doc:"Why, for people; default: \"roll back to version n\""`
 }
 
@@ -180,11 +180,15 @@ func (a *api) publishPolicy(ctx context.Context, in *publishPolicyInput) (*chang
 }
 
 // rollBack publishes older modules again. They are admitted anew: what was harmless under
-// an older OPA need not be so now.
+// an older OPA need not be so now. Version 0 comes back as a bundle without modules, which
+// lets the built-in policy be whatever the program brings.
 func (a *api) rollBack(ctx context.Context, in *rollbackInput) (*changed[tiergate.PolicyBundle], error) {
-	old, err := a.policyAt(ctx, in.Body.Version)
-	if err != nil {
-		return nil, err
+	old := tiergate.PolicyBundle{Modules: map[string]string{}}
+	if in.Body.Version != 0 {
+		var err error
+		if old, err = a.Policies.Policy(ctx, in.Body.Version); err != nil {
+			return nil, err
+		}
 	}
 	comment := in.Body.Comment
 	if comment == "" {

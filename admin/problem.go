@@ -163,7 +163,7 @@ func faultsOf(errs []error) []Fault {
 	seen := map[Fault]bool{}
 	for _, err := range errs {
 		f := Fault{Message: "not valid"}
-		if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma hands out its own details, never wrapped
+		if d, ok := err.(huma.ErrorDetailer); ok {
 			detail := d.ErrorDetail()
 			f = faultOf(showDots.Replace(strings.TrimPrefix(strings.TrimPrefix(detail.Location, "body"), ".")), detail.Message)
 		} else if err != nil {
