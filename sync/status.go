@@ -25,6 +25,7 @@ type status struct {
 	fresh    tiergate.Freshness
 	follows  bool      // the source is being followed
 	heard    time.Time // when the source last said something
+	refusals uint64
 	problems []string
 	fault    string // what went wrong with the last save
 }
@@ -51,6 +52,7 @@ func (s *status) refused(r tiergate.Resume, why string) bool {
 	defer s.mu.Unlock()
 	known := s.fresh.Refused == why && s.handed == r
 	s.handed, s.fresh.Refused = r, why
+	s.refusals++
 	s.wake()
 	return !known
 }
@@ -137,6 +139,13 @@ func (s *Syncer) Freshness() tiergate.Freshness {
 	f := st.fresh
 	f.Connected = st.follows && time.Since(st.heard) < heardWithin
 	return f
+}
+
+// Refused returns how many revisions were refused since the start.
+func (s *Syncer) Refused() uint64 {
+	s.status.mu.Lock()
+	defer s.status.mu.Unlock()
+	return s.status.refusals
 }
 
 // Ready is closed once a first state is in force.

@@ -89,6 +89,9 @@ func (s *Syncer) followForEver(ctx context.Context) {
 
 // openDisk takes the data directory and finds the newest state file that may be used.
 func (s *Syncer) openDisk() error {
+	if s.cfg.Dir == "" {
+		return nil
+	}
 	var given *key
 	if s.cfg.KeyFile != "" {
 		k, err := readKeyFile(s.cfg.KeyFile)
@@ -96,9 +99,6 @@ func (s *Syncer) openDisk() error {
 			return err
 		}
 		given = &k
-	}
-	if s.cfg.Dir == "" {
-		return nil
 	}
 	store, err := openStore(s.cfg.Dir, given, s.before, s.problem)
 	if err != nil {
