@@ -13,20 +13,23 @@ import (
 // may keep text. Safe for concurrent use.
 type Resolver func(text string) (*tiergate.Key, error)
 
-// Credential returns the key that a request presents as "Authorization: Bearer …" or as
-// "X-API-Key: …". A nil resolve means that nobody needs one: the key is nil.
+// Credential returns the key that a request presents as "Authorization: Bearer …", as
+// "Authorization: …" without a scheme, or as "X-API-Key: …". A nil resolve means that nobody needs one: the key is nil.
 func Credential(ctx *fasthttp.RequestCtx, resolve Resolver) (*tiergate.Key, error) {
 	if resolve == nil {
 		return nil, nil
 	}
 	text := string(ctx.Request.Header.Peek("X-Api-Key"))
 	if authorization := string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)); authorization != "" {
-		scheme, token, _ := strings.Cut(authorization, " ")
+		scheme, token, hasScheme := strings.Cut(authorization, " ")
 		token = strings.Trim(token, " ")
 		switch {
+		case !hasScheme: // as the documentation of some providers has it
+			token = scheme
 		case !strings.EqualFold(scheme, "Bearer") || token == "":
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "the Authorization header is not a bearer token")
-		case text != "" && text != token:
+		}
+		if text != "" && text != token {
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "Authorization and X-API-Key name different keys")
 		}
 		text = token

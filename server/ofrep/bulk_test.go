@@ -282,6 +282,7 @@ func TestCredential(t *testing.T) {
 	}{
 		{"bearer", `"acme"`, 200, []string{"Authorization: Bearer good", quiet}},
 		{"bearer in lower case", `"acme"`, 200, []string{"authorization: bearer  good", quiet}},
+		{"no scheme", `"acme"`, 200, []string{"Authorization: good", quiet}},
 		{"X-API-Key", `"acme"`, 200, []string{"X-API-Key: good", quiet}},
 		{"both, equal", `"acme"`, 200, []string{"Authorization: Bearer good", "X-API-Key: good", quiet}},
 		{"the key's only set", `"globex"`, 200, []string{"X-API-Key: narrow"}},
