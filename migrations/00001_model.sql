@@ -26,6 +26,43 @@ create function is_name(s text) returns boolean
 as $$ select s <> '' and octet_length(s) <= 256 and s !~ '[[:cntrl:]]' $$;
 -- +goose StatementEnd
 
+-- Objects and arrays whose elements must be of one type, so that no row is stored that a
+-- reader cannot read.
+-- +goose StatementBegin
+create function is_units(o jsonb, lowest bigint, nulls boolean) returns boolean
+  language sql immutable parallel safe
+as $$
+  select case when jsonb_typeof(o) = 'object' then not exists (
+    select from jsonb_each(o) e where not case jsonb_typeof(e.value)
+      when 'number' then (e.value #>> '{}')::numeric between lowest and 9007199254740992
+        and scale(trim_scale((e.value #>> '{}')::numeric)) = 0
+      when 'null' then nulls
+      else false end)
+  else false end
+$$;
+create function is_texts(a jsonb) returns boolean
+  language sql immutable parallel safe
+as $$
+  select case when jsonb_typeof(a) = 'array' then not exists (
+    select from jsonb_array_elements(a) e where jsonb_typeof(e) <> 'string')
+  else false end
+$$;
+create function is_plain_object(o jsonb) returns boolean
+  language sql immutable parallel safe
+as $$
+  select case when jsonb_typeof(o) = 'object' then not exists (
+    select from jsonb_each(o) e where jsonb_typeof(e.value) not in ('string', 'number', 'boolean'))
+  else false end
+$$;
+create function is_text_object(o jsonb) returns boolean
+  language sql immutable parallel safe
+as $$
+  select case when jsonb_typeof(o) = 'object' then not exists (
+    select from jsonb_each(o) e where jsonb_typeof(e.value) <> 'string')
+  else false end
+$$;
+-- +goose StatementEnd
+
 -- An update that changes something makes the version one more; one that changes nothing
 -- changes nothing.
 -- +goose StatementBegin
@@ -75,8 +112,8 @@ create table limits (
   class          text not null default '' check (class in ('', 'exact', 'local', 'leased')),
   period         text not null default '',
   zone           text not null default '' check (octet_length(zone) <= 64),
-  amounts        jsonb not null default '{}' check (jsonb_typeof(amounts) = 'object'),
-  bursts         jsonb not null default '{}' check (jsonb_typeof(bursts) = 'object'),
+  amounts        jsonb not null default '{}' check (is_units(amounts, 0, true)),
+  bursts         jsonb not null default '{}' check (is_units(bursts, 1, false)),
   cost           bigint not null default 0 check (cost between 0 and 9007199254740992),
   on_unavailable text not null default '' check (on_unavailable ~ '^(|deny|allow|allowUpTo\(\d{1,15}\))$'),
   version        bigint not null default 1,
@@ -101,8 +138,8 @@ create table teams (
   updated_at timestamptz not null default now(),
   constraint teams_settings_check check (
     jsonb_typeof(settings) = 'object'
-    and coalesce(jsonb_typeof(settings -> 'maxMembers'), 'number') = 'number'
-    and coalesce(jsonb_typeof(settings -> 'allowedFeatures'), 'array') = 'array')
+    and (not settings ? 'maxMembers' or is_units(jsonb_build_object('', settings -> 'maxMembers'), 0, false))
+    and (not settings ? 'allowedFeatures' or is_texts(settings -> 'allowedFeatures')))
 );
 create index teams_owner on teams (owner_id);
 
@@ -151,7 +188,7 @@ create table flag_sets (
   name       text collate "C" primary key check (is_name(name)),
   fractional text not null default 'v2' check (fractional in ('v2')),
   evaluators jsonb not null default '{}' check (jsonb_typeof(evaluators) = 'object'),
-  metadata   jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  metadata   jsonb not null default '{}' check (is_plain_object(metadata)),
   version    bigint not null default 1,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
@@ -169,7 +206,7 @@ create table feature_flags (
   default_variant text not null default 'on',
   off_variant     text not null default 'off',
   rules           jsonb not null default '{"tiers": [], "percentage": 0}',
-  metadata        jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  metadata        jsonb not null default '{}' check (is_plain_object(metadata)),
   version         bigint not null default 1,
   created_at      timestamptz not null default now(),
   updated_at      timestamptz not null default now(),
@@ -180,7 +217,7 @@ create table feature_flags (
   constraint feature_flags_off_variant_check check (off_variant = '' or variants ? off_variant),
   constraint feature_flags_rules_check check (
     jsonb_typeof(rules) = 'object' and octet_length(rules::text) <= 524288
-    and coalesce(jsonb_typeof(rules -> 'tiers'), 'array') = 'array'
+    and (not rules ? 'tiers' or is_texts(rules -> 'tiers'))
     and case jsonb_typeof(rules -> 'percentage')
       when 'number' then (rules ->> 'percentage')::numeric between 0 and 100
       else not rules ? 'percentage' end)
@@ -225,7 +262,7 @@ create index grants_limit on grants (limit_key);
 create table policy_bundles (
   id         text collate "C" primary key default new_id() check (is_name(id)),
   version    bigint not null constraint policy_bundles_version_key unique,
-  modules    jsonb not null check (jsonb_typeof(modules) = 'object' and octet_length(modules::text) <= 1048576),
+  modules    jsonb not null check (is_text_object(modules) and octet_length(modules::text) <= 1048576),
   hash       text not null check (hash ~ '^[0-9a-f]{64}$'),
   admission  text not null check (admission <> ''),
   comment    text not null default '' check (octet_length(comment) <= 4096),
