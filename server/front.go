@@ -14,6 +14,9 @@ import (
 	"github.com/tiergate/tiergate/internal/listen"
 )
 
+// keptBodyBytes is the largest buffer for bodies that a connection keeps.
+const keptBodyBytes = 64 << 10
+
 const notHTTP = "the request is not valid HTTP/1.1"
 
 // front stands before all doors and routes.
@@ -69,6 +72,7 @@ func (f *front) serve(ctx *fasthttp.RequestCtx) {
 	door := f.doorFor(ctx)
 	f.answer(ctx, door)
 	door.observe(ctx.Response.StatusCode())
+	ctx.Request.ReleaseBody(keptBodyBytes) // a connection keeps its buffers between requests
 }
 
 func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {

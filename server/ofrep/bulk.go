@@ -33,7 +33,11 @@ func (d *door) bulk(ctx *fasthttp.RequestCtx, c *call) {
 			return
 		}
 	}
-	ctx.Response.SwapBody(body)
+	if cap(body) > maxPooledBytes {
+		ctx.Response.SetBodyRaw(body) // which the connection does not keep
+	} else {
+		ctx.Response.SwapBody(body)
+	}
 	ctx.Response.Header.SetCanonical(headerETag, tag[:])
 	ctx.SetContentType(jsonType)
 }
