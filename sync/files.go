@@ -73,6 +73,7 @@ type store struct {
 
 	tombs      []tombstone // all that is in the tombstone file, or should be
 	lastTomb   uint64
+	idle       int  // how many needless tombstones are left alone
 	tombsStale bool // the tombstone file is not as tombs say: write it anew
 }
 
@@ -86,7 +87,7 @@ func openStore(dir string, given *key, before step, report func(string)) (*store
 	if err != nil {
 		return nil, fmt.Errorf("use the data directory %s: %w", dir, err)
 	}
-	s := &store{dir: dir, lock: lock, before: before, report: report}
+	s := &store{dir: dir, lock: lock, before: before, report: report, idle: 1000}
 	if given != nil {
 		s.key = *given
 	} else if s.key, err = ownKey(dir); err != nil {

@@ -192,3 +192,11 @@ func (s *Syncer) Wait(ctx context.Context, r tiergate.Resume) error {
 func reaches(have, want tiergate.Resume) bool {
 	return have.Epoch == want.Epoch && have.Rev >= want.Rev
 }
+
+// Changed returns a channel that is closed at the next revision that comes into force or is
+// refused. Safe for concurrent use.
+func (s *Syncer) Changed() <-chan struct{} {
+	s.status.mu.Lock()
+	defer s.status.mu.Unlock()
+	return s.status.changed
+}

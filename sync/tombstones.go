@@ -204,10 +204,11 @@ func (s *store) forget(seq uint64) error {
 			kept = append(kept, t)
 		}
 	}
-	if !s.tombsStale && len(s.tombs)-len(kept) < max(1000, len(kept)) {
+	if !s.tombsStale && len(s.tombs)-len(kept) <= max(s.idle, len(kept)) {
 		return nil
 	}
 	s.tombs = kept
 	s.lastTomb = max(s.lastTomb, seq)
+	s.tombsStale = true // until it is written
 	return s.rewriteTombs()
 }
