@@ -60,6 +60,9 @@ func (f *front) doorOf(d Door) frontDoor {
 // doorFor returns the door of a request, by its path as it was sent.
 func (f *front) doorFor(ctx *fasthttp.RequestCtx) *frontDoor {
 	path := view(ctx.URI().PathOriginal())
+	if path == "" { // the target is no URI
+		path = view(ctx.RequestURI())
+	}
 	for i := range f.doors {
 		if strings.HasPrefix(path, f.doors[i].Prefix) {
 			return &f.doors[i]

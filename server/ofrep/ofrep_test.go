@@ -175,6 +175,7 @@ func TestErrors_are_JSON_with_key_and_code(t *testing.T) {
 		"bare selector":          {post(flags, "{}", "Flagd-Selector: x"), want{400, "", "GENERAL"}},
 		"two selectors":          {post(flags, "{}", "Flagd-Selector: flagSetId=a=b"), want{400, "", "GENERAL"}},
 		"GET":                    {"GET " + flags + "/on HTTP/1.1\r\nHost: localhost\r\n\r\n", want{405, "on", "GENERAL"}},
+		"control character":      {post(flags+"/o\x06n", "{}"), want{400, "", "PARSE_ERROR"}},
 		"no such resource":       {post("/ofrep/v1/configuration", "{}"), want{404, "", "GENERAL"}},
 		"almost the path":        {post(flags+"x", "{}"), want{404, "", "GENERAL"}},
 		"wrong host":             {strings.Replace(post(flags+"/on", "{}"), "Host: localhost", "Host: evil.example:8016", 1), want{421, "on", "GENERAL"}},
