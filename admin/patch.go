@@ -69,7 +69,7 @@ func patched[T, B any](ctx context.Context, a *api, patch json.RawMessage, w tie
 // mergeInto returns body with patch applied, or the problem with the outcome.
 func mergeInto[B any](ctx context.Context, a *api, body B, patch json.RawMessage) (B, error) {
 	var out B
-	doc, err := json.Marshal(body)
+	doc, err := plainJSON(body)
 	if err != nil {
 		return out, err
 	}
@@ -118,9 +118,18 @@ func merge(target, patch json.RawMessage) (json.RawMessage, error) {
 		}
 		members[name] = merged
 	}
-	return json.Marshal(members)
+	return plainJSON(members)
 }
 
 func isObject(doc json.RawMessage) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(doc, " \t\r\n"), []byte("{"))
+}
+
+// plainJSON is json.Marshal that leaves <, > and & in raw values as they are.
+func plainJSON(v any) (json.RawMessage, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
