@@ -61,11 +61,8 @@ func (v *View) Tiers() []*tiergate.Tier { return v.tiers }
 // Policy returns the bundle in force, the one with the highest version, or nil.
 func (v *View) Policy() *tiergate.PolicyBundle { return v.policy }
 
-// Key returns an API key by its id, nil when there is none.
-func (v *View) Key(id string) *tiergate.Key {
-	k, _ := v.keys.Get(id)
-	return k
-}
+// Key returns an API key by its id and whether there is one.
+func (v *View) Key(id string) (*tiergate.Key, bool) { return v.keys.Get(id) }
 
 // A Team is a team as the View holds it: the row, and room for what a reader derives
 // from it once per row.

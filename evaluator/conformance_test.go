@@ -1,0 +1,61 @@
+package evaluator_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/evaluator"
+	"github.com/tiergate/tiergate/internal/conformance"
+	"github.com/tiergate/tiergate/internal/flagd"
+	"github.com/tiergate/tiergate/internal/flagd/flagdtest"
+)
+
+// The demo data leads to the decisions that were worked out by hand.
+func TestEngine_decides_as_worked_out_by_hand(t *testing.T) {
+	e := demo(t)
+	conformance.Run(t, func(t *testing.T, c conformance.Case) conformance.Answer {
+		context, err := json.Marshal(c.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := ask(t, e, c.Flag, string(context))
+		a := conformance.Answer{
+			Variant: d.Variant, Reason: string(d.Reason), ErrorCode: string(d.ErrorCode),
+			Tier: d.Tier, Denied: d.Denied, Upgrade: d.Upgrade,
+		}
+		if d.Value != nil {
+			if err := json.Unmarshal(d.Value, &a.Value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return a
+	})
+}
+
+// A flagd flag file gives the answers that npm flagd-core gives.
+func TestEngine_answers_as_flagd_core(t *testing.T) {
+	flagdtest.Run(t, func(t *testing.T, file []byte) func(flagdtest.Question) flagdtest.Answer {
+		f, err := flagd.Parse(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var changes []tiergate.Change
+		for i := range f.Sets {
+			changes = append(changes, tiergate.PutOf(&f.Sets[i]))
+		}
+		for i := range f.Flags {
+			if f.Flags[i].ID == "" {
+				f.Flags[i].ID = f.Flags[i].Name
+			}
+			changes = append(changes, tiergate.PutOf(&f.Flags[i]))
+		}
+		e := evaluator.New(evaluator.Options{})
+		apply(t, e, whole(1, changes...))
+		return func(q flagdtest.Question) flagdtest.Answer {
+			d := askAt(t, e, q.Flag, string(q.Context), time.Unix(q.Now, 0))
+			return flagdtest.Answer{Variant: d.Variant, Value: d.Value, Reason: string(d.Reason), ErrorCode: string(d.ErrorCode)}
+		}
+	})
+}
