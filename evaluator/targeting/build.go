@@ -308,26 +308,25 @@ func (b *builder) missing(op *operator, args *syntax) (node, error) {
 		}
 		b.read(splitPath(toString(n.kids[i].lit)))
 	}
-	if names, ok := plainNames(n); ok && len(names) <= 2 {
-		return node{op: opMissing, path: names}, nil
+	if items := listNode(n.kids); !n.spread && items.isConst() {
+		if names, ok := plainNames(items.lit); ok {
+			return node{op: opMissing, path: names}, nil
+		}
 	}
 	return n, nil
 }
 
-// plainNames returns the names that missing looks for as they are: short of one or two
-// constant ones without a dot, which flagd-core compiles to plain member accesses.
-func plainNames(n node) ([]string, bool) {
-	if n.spread {
-		return nil, false
-	}
-	names := make([]string, len(n.kids))
-	for i := range n.kids {
-		if !n.kids[i].isConst() || !isString(n.kids[i].lit) || hasDot(n.kids[i].lit.Text()) {
+// plainNames returns the names that missing looks for when they are up to two without a
+// dot: flagd-core compiles those to plain member accesses, for which "" is a name too.
+func plainNames(list tiergate.Value) ([]string, bool) {
+	names := make([]string, list.Len())
+	for i := range names {
+		if !isString(list.Index(i)) || hasDot(list.Index(i).Text()) {
 			return nil, false
 		}
-		names[i] = n.kids[i].lit.Text()
+		names[i] = list.Index(i).Text()
 	}
-	return names, true
+	return names, len(names) <= 2
 }
 
 func (b *builder) missingSome(op *operator, args *syntax) (node, error) {
@@ -353,5 +352,11 @@ func (b *builder) missingSome(op *operator, args *syntax) (node, error) {
 	} else {
 		b.readAll()
 	}
-	return node{op: op.id, kids: []node{need, names}}, nil
+	n := node{op: op.id, kids: []node{need, names}}
+	if args.at(1).kind == literal && isArray(names.lit) {
+		if plain, ok := plainNames(names.lit); ok {
+			n.path = plain
+		}
+	}
+	return n, nil
 }

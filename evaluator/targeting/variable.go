@@ -33,6 +33,9 @@ func (m *machine) foldedVariable(n *node) tiergate.Value {
 	case n.strict || len(n.path) == 1:
 		return orNull(m.walk(n.head, n.path))
 	}
+	if m.frame.kind == frameItem && falsy(m.frame.item) {
+		return orNull(m.frame.item)
+	}
 	v := m.walk(n.head, n.path[:1])
 	for _, name := range n.path[1:] {
 		if falsy(v) {
@@ -80,13 +83,7 @@ func (m *machine) follow(path []string) tiergate.Value {
 // missing returns those names that the context does not have. A null is there.
 func (m *machine) missing(n *node) (tiergate.Value, bool) {
 	if n.path != nil {
-		var names []tiergate.Value
-		for _, name := range n.path {
-			if !m.member(name).IsDefined() {
-				names = append(names, tiergate.StringOf(name))
-			}
-		}
-		return tiergate.ArrayOf(names), true
+		return m.missingPlain(n.path), true
 	}
 	names := tiergate.Value{}
 	if n.spread {
@@ -105,6 +102,16 @@ func (m *machine) missing(n *node) (tiergate.Value, bool) {
 		names = v
 	}
 	return m.missingOf(names)
+}
+
+func (m *machine) missingPlain(names []string) tiergate.Value {
+	var absent []tiergate.Value
+	for _, name := range names {
+		if !m.member(name).IsDefined() {
+			absent = append(absent, tiergate.StringOf(name))
+		}
+	}
+	return tiergate.ArrayOf(absent)
 }
 
 // missingOf looks for names one by one; what is falsy on the way ends the search.
@@ -164,6 +171,9 @@ func (m *machine) missingSome(n *node) (tiergate.Value, bool) {
 	absent, ok := m.missingOf(names)
 	if !ok {
 		return absent, false
+	}
+	if n.path != nil {
+		absent = m.missingPlain(n.path)
 	}
 	have := float64(names.Len() - absent.Len())
 	switch names.Kind() {
