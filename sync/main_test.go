@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,12 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("TIERGATE_TEST_VICTIM"); dir != "" {
+		victim(dir) // never returns: it is killed
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A memory is an Applier that keeps things in a map and refuses what refuse says.
 type memory struct {
