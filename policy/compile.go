@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -112,8 +113,11 @@ func withoutTests(modules map[string]string) map[string]string {
 	return out
 }
 
-// builtin parses the modules that are part of the program.
-func builtin() map[string]*ast.Module {
+// builtin returns the modules that are part of the program. The map is the caller's; the
+// modules are shared, and a compiler works on copies of them.
+func builtin() map[string]*ast.Module { return maps.Clone(parsedBuiltin()) }
+
+var parsedBuiltin = sync.OnceValue(func() map[string]*ast.Module {
 	out := map[string]*ast.Module{}
 	for path, text := range rego.Modules() {
 		m, err := parseModule(path, text)
@@ -123,7 +127,7 @@ func builtin() map[string]*ast.Module {
 		out["builtin/"+path] = m
 	}
 	return out
-}
+})
 
 // overlay puts own beside those of base whose package it does not have.
 func overlay(base, own map[string]*ast.Module) map[string]*ast.Module {
