@@ -202,3 +202,26 @@ func TestGuard_largest_flag_fits(t *testing.T) {
 	body := `{"name":"x","type":"string","variants":{"v":"` + large + `"},"rules":{"targeting":{"cat":["` + large + `"]}},"metadata":{"m":"` + large + `"}}`
 	run(t, admin.New(newWorld(t).config), []exchange{{name: "large", method: "POST", path: "/api/features", body: body, status: 201}})
 }
+
+// Who sends too slowly is told so and hung up on; nothing is unlimited.
+func TestGuard_slow_senders(t *testing.T) {
+	app := admin.New(newWorld(t).config)
+	limits := app.Config()
+	if limits.ReadTimeout != 5*time.Second || limits.WriteTimeout != 10*time.Second || limits.IdleTimeout != time.Minute ||
+		limits.BodyLimit != 512<<10 || limits.ReadBufferSize != 8<<10 || limits.Concurrency != 1024 || !limits.Immutable {
+		t.Errorf("the limits are %+v", limits)
+	}
+	app.Server().ReadTimeout = 50 * time.Millisecond
+	addr := served(t, app)
+	for name, request := range map[string]string{
+		"half a header": "POST /api/features HTTP/1.1\r\nHost: loc",
+		"half a body":   "POST /api/features HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{",
+	} {
+		resp, body := raw(t, addr, request)
+		if resp.StatusCode != http.StatusRequestTimeout || !resp.Close {
+			t.Errorf("%s: status %d, close %v: %s", name, resp.StatusCode, resp.Close, body)
+			continue
+		}
+		checkProblem(t, exchange{name: name, status: http.StatusRequestTimeout}, resp, body)
+	}
+}

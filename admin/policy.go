@@ -100,7 +100,7 @@ func (a *api) policyRoutes() {
 	register(a, "getPolicy", a.getPolicy, conditional)
 	register(a, "checkPolicy", a.checkPolicy)
 	register(a, "publishPolicy", a.publishPolicy, created)
-	register(a, "rollBackToAPolicy", a.rollBack, created)
+	register(a, "rollBackPolicy", a.rollBack, created)
 }
 
 // policyInForce returns the bundle in force, version 0 with the built-in modules when

@@ -42,12 +42,12 @@ var routes = map[string]route{
 	"patchLimit":  {http.MethodPatch, "/api/limits/{id}", "limits.write", "Change parts of a limit"},
 	"deleteLimit": {http.MethodDelete, "/api/limits/{id}", "limits.write", "Delete a limit"},
 
-	"currentPolicy":     {http.MethodGet, "/api/policies", "policies.read", "Read the policy in force"},
-	"listPolicies":      {http.MethodGet, "/api/policies/versions", "policies.read", "List the published policies, newest first"},
-	"getPolicy":         {http.MethodGet, "/api/policies/versions/{version}", "policies.read", "Read one published policy"},
-	"checkPolicy":       {http.MethodPost, "/api/policies/check", "policies.check", "Check a policy without any effect"},
-	"publishPolicy":     {http.MethodPost, "/api/policies", "policies.publish", "Publish a policy"},
-	"rollBackToAPolicy": {http.MethodPost, "/api/policies/rollback", "policies.publish", "Publish an earlier policy again"},
+	"currentPolicy":  {http.MethodGet, "/api/policies", "policies.read", "Read the policy in force"},
+	"listPolicies":   {http.MethodGet, "/api/policies/versions", "policies.read", "List the published policies, newest first"},
+	"getPolicy":      {http.MethodGet, "/api/policies/versions/{version}", "policies.read", "Read one published policy"},
+	"checkPolicy":    {http.MethodPost, "/api/policies/check", "policies.check", "Check a policy without any effect"},
+	"publishPolicy":  {http.MethodPost, "/api/policies", "policies.publish", "Publish a policy"},
+	"rollBackPolicy": {http.MethodPost, "/api/policies/rollback", "policies.publish", "Publish an earlier policy again"},
 
 	"listTeams":   {http.MethodGet, "/api/teams", "teams.read", "List teams"},
 	"getTeam":     {http.MethodGet, "/api/teams/{id}", "teams.read", "Read a team"},
