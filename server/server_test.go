@@ -168,3 +168,53 @@ func TestServe_says_why_its_listener_broke(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Beyond the bound a connection is refused at once, and served again when one has gone.
+func TestApp_bounds_connections(t *testing.T) {
+	app := server.NewApp(server.Config{MaxConns: 1})
+	app.Get("/", func(c *fiber.Ctx) error { return c.SendString("served") })
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, app, ln, 10*time.Second) }()
+	request := "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	held := dial(t, ln.Addr().String(), request)
+	if got := readSome(t, held); !strings.Contains(got, "served") {
+		t.Errorf("the first connection got %q", got)
+	}
+	second := dial(t, ln.Addr().String(), request)
+	if got := readSome(t, second); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+		t.Errorf("the second connection got %q", got)
+	}
+	_, _ = held.Close(), second.Close()
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func dial(t *testing.T, addr, send string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, send); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func readSome(t *testing.T, c net.Conn) string {
+	t.Helper()
+	buf := make([]byte, 4096)
+	n, err := c.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}

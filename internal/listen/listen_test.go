@@ -5,17 +5,22 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
 
 	"github.com/tiergate/tiergate/internal/listen"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// fasthttp keeps its date by one goroutine for ever.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
 
 // open listens until the test ends.
 func open(t *testing.T, addr string, opts listen.Options) net.Listener {
@@ -182,5 +187,24 @@ func TestHosts(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { loopback.Allows("flags.internal:8016") }); n != 0 {
 		t.Errorf("Allows allocates %v times", n)
+	}
+}
+
+// A Fiber app with the middleware answers our hosts and refuses others with 421.
+func TestHosts_middleware(t *testing.T) {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.Use(listen.Hosts{}.Middleware())
+	app.Get("/", func(c *fiber.Ctx) error { return c.SendString("ours") })
+	for host, want := range map[string]int{"localhost:8080": 200, "evil.example": 421} {
+		req := httptest.NewRequest("GET", "/", nil)
+		req.Host = host
+		res, err := app.Test(req, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", host, res.StatusCode, want)
+		}
 	}
 }

@@ -55,25 +55,25 @@ func statusOf(code tiergate.ErrorCode) int {
 // appendDecision appends a decision as OFREP has it: an evaluation without value means the
 // code default.
 func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byte {
-	b = jsonvalue.AppendString(append(b, `{"key":`...), flag)
+	b = appendString(append(b, `{"key":`...), flag)
 	if d.ErrorCode != "" {
-		b = jsonvalue.AppendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
-		b = jsonvalue.AppendString(append(b, `,"errorDetails":`...), d.ErrorDetails)
+		b = appendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
+		b = appendString(append(b, `,"errorDetails":`...), d.ErrorDetails)
 	} else {
 		b = append(append(b, `,"reason":"`...), d.Reason...)
-		b = jsonvalue.AppendString(append(b, `","variant":`...), d.Variant)
+		b = appendString(append(b, `","variant":`...), d.Variant)
 		if d.Value != nil {
 			b = append(append(b, `,"value":`...), d.Value...)
 		}
 	}
 	b = append(append(b, `,"metadata":{`...), c.meta...)
 	if d.Tier != "" {
-		b = jsonvalue.AppendString(append(b, `,"tier":`...), d.Tier)
+		b = appendString(append(b, `,"tier":`...), d.Tier)
 	}
 	if d.Denied {
-		b = jsonvalue.AppendString(append(b, `,"denied":true,"denyReason":`...), d.DenyReason)
+		b = appendString(append(b, `,"denied":true,"denyReason":`...), d.DenyReason)
 		if d.Upgrade != "" {
-			b = jsonvalue.AppendString(append(b, `,"upgrade":`...), d.Upgrade)
+			b = appendString(append(b, `,"upgrade":`...), d.Upgrade)
 		}
 	}
 	return append(appendOwn(b, d.Metadata), '}', '}')
