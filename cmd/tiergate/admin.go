@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/admin"
+	"github.com/tiergate/tiergate/evaluator"
+	"github.com/tiergate/tiergate/evaluator/targeting"
+	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/policy"
+	"github.com/tiergate/tiergate/postgres"
+	"github.com/tiergate/tiergate/rego"
+	"github.com/tiergate/tiergate/server"
+)
+
+// adminCmd serves the admin API. It runs the same replica as a sidecar, so that it can
+// ask the policy and wait for what it has written.
+type adminCmd struct {
+	Database string `help:"The database, postgres://…" placeholder:"URL" required:""`
+	dataOptions
+	adminOptions
+	listenOptions
+}
+
+// Run serves until ctx ends.
+func (c *adminCmd) Run(ctx context.Context, log *slog.Logger) error {
+	db, err := postgres.Open(ctx, postgres.Config{URL: c.Database, Log: log})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	r, err := newReplica(c.Database, replicaOptions{}, "", log)
+	if err != nil {
+		return err
+	}
+	serve, err := adminDoor(r, db, c.adminOptions, c.listenOptions, log)
+	if err != nil {
+		return err
+	}
+	return together(ctx, r.run, serve)
+}
+
+// adminDoor opens the listener of the admin API and returns the job that serves it.
+func adminDoor(r *replica, db *postgres.DB, o adminOptions, l listenOptions, log *slog.Logger) (job, error) {
+	tokens := o.tokens()
+	if len(tokens) == 0 {
+		return nil, errors.New("nobody could use the admin API: set TIERGATE_ADMIN_TOKEN")
+	}
+	ln, err := listen.Listen(o.AdminAddr, l.on("--admin-addr", log))
+	if err != nil {
+		return nil, err
+	}
+	app := admin.New(admin.Config{
+		Flags: db, Tiers: db, Limits: db, Policies: db, Teams: db, Users: db,
+		Tokens:    tokens,
+		Allow:     func(ctx context.Context, q admin.Question) (bool, error) { return allowed(ctx, r.engine, q) },
+		Wait:      r.syncer.Wait,
+		CheckFlag: func(f *tiergate.Flag) error { return checkFlag(r.engine, f) },
+		CheckPolicy: func(ctx context.Context, m map[string]string) (admin.Verdict, error) {
+			return checkPolicy(ctx, r.engine, m)
+		},
+		BuiltinPolicy: rego.Modules(),
+		Hosts:         listen.HostsOf([]string{o.AdminAddr}, l.Host),
+		Log:           log,
+		Version:       version,
+	})
+	return func(ctx context.Context) error {
+		log.Info("listening", "door", "admin", "addr", ln.Addr().String())
+		return server.Serve(ctx, app, ln, drainTime)
+	}, nil
+}
+
+func (o adminOptions) tokens() []admin.Token {
+	var tokens []admin.Token
+	for role, secret := range map[tiergate.PlatformRole]string{
+		tiergate.PlatformAdmin: o.AdminToken, tiergate.PlatformEditor: o.EditorToken, tiergate.PlatformViewer: o.ViewerToken,
+	} {
+		if secret != "" {
+			tokens = append(tokens, admin.TokenOf(secret, tiergate.Caller{ID: "token:" + string(role), Role: role}))
+		}
+	}
+	return tokens
+}
+
+// allowed asks the policy in force who may do what.
+func allowed(ctx context.Context, e *evaluator.Engine, q admin.Question) (bool, error) {
+	g := e.Current()
+	if g == nil {
+		return false, tiergate.Errorf(tiergate.Unavailable, "the policy is not loaded yet")
+	}
+	return g.Policy().AllowAdmin(ctx, policy.AdminInput{
+		Caller: q.Caller, Action: q.Action, Resource: map[string]any{"kind": q.Resource.Kind, "id": q.Resource.ID},
+	})
+}
+
+// checkFlag compiles the targeting of a flag with the shared rules of its set.
+func checkFlag(e *evaluator.Engine, f *tiergate.Flag) error {
+	if len(f.Rules.Targeting) == 0 {
+		return nil
+	}
+	var options targeting.Options
+	if g := e.Current(); g != nil {
+		if set := g.View().Set(f.Set); set != nil {
+			options = targeting.Options{Evaluators: set.Evaluators, Fractional: set.Fractional}
+		}
+	}
+	if _, err := targeting.Compile(f.Rules.Targeting, options); err != nil {
+		return tiergate.FieldErrorf("rules.targeting", "%v", err)
+	}
+	return nil
+}
+
+// checkPolicy admits modules against the definitions in force.
+func checkPolicy(ctx context.Context, e *evaluator.Engine, modules map[string]string) (admin.Verdict, error) {
+	var defs policy.Definitions
+	if g := e.Current(); g != nil {
+		defs = g.Definitions()
+	}
+	admission, err := policy.Admit(ctx, modules, defs)
+	if refused, ok := errors.AsType[*policy.Error](err); ok {
+		var v admin.Verdict
+		for _, p := range refused.Problems {
+			v.Problems = append(v.Problems, admin.Spot{File: p.File, Row: p.Row, Col: p.Col, Message: p.Message})
+		}
+		return v, nil
+	}
+	if err != nil {
+		return admin.Verdict{}, err
+	}
+	return admin.Verdict{Admission: admission, Hash: tiergate.ModulesHash(modules)}, nil
+}

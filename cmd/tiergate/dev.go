@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/tiergate/tiergate/internal/demo"
+	"github.com/tiergate/tiergate/internal/localpg"
+	"github.com/tiergate/tiergate/postgres"
+)
+
+// devCmd runs everything in one process on loopback.
+type devCmd struct {
+	dataOptions
+	doorOptions
+	adminOptions
+	listenOptions
+	NoDemo bool `help:"Begin with an empty database."`
+}
+
+// Run serves until ctx ends. A second start finds the data of the first.
+func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
+	// 1. a Postgres of our own, on a Unix socket
+	cluster, err := localpg.Start(ctx, localpg.Config{Dir: filepath.Join(c.DataDir, "postgres"), Log: log})
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	// 2. the schema and the demo data
+	url, err := c.prepare(ctx, cluster, log)
+	if err != nil {
+		return err
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Log: log})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if !c.NoDemo {
+		if _, err := db.SeedDemo(ctx, demo.Data()); err != nil {
+			return err
+		}
+	}
+	// 3. the replica and its doors
+	r, err := newReplica(url, replicaOptions{}, c.DataDir, log)
+	if err != nil {
+		return err
+	}
+	if c.AdminToken == "" {
+		c.AdminToken = rand.Text()
+	}
+	sidecar, err := sidecarDoors(r, c.doorOptions, c.listenOptions, "none", log)
+	if err != nil {
+		return err
+	}
+	adminJob, err := adminDoor(r, db, c.adminOptions, c.listenOptions, log)
+	if err != nil {
+		return err
+	}
+	return together(ctx, r.run, sidecar, adminJob, func(ctx context.Context) error {
+		select {
+		case <-r.syncer.Ready():
+			c.greet(out, url)
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// prepare makes the database on first use and brings its schema up to date.
+func (c *devCmd) prepare(ctx context.Context, cluster *localpg.Cluster, log *slog.Logger) (string, error) {
+	url := cluster.URL("tiergate")
+	if err := postgres.CreateDatabase(ctx, cluster.URL("postgres"), "tiergate"); err != nil {
+		return "", err
+	}
+	return url, postgres.Migrate(ctx, url, postgres.MigrateOptions{Log: log})
+}
+
+func (c *devCmd) greet(out console, url string) {
+	fmt.Fprintf(out.out, `
+tiergate is ready.
+
+  OFREP        http://%s/ofrep/v1/evaluate/flags/new-dashboard
+  admin API    http://%s/api/features   (documentation at /docs)
+  health       http://%s/status
+  database     %s
+  admin token  %s
+
+  curl -s http://%s/ofrep/v1/evaluate/flags/new-dashboard -d '{"context": {"targetingKey": "alice"}}'
+
+`, c.HTTPAddr, c.AdminAddr, c.OpsAddr, url, c.AdminToken, c.HTTPAddr)
+}

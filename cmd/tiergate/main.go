@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tiergate/tiergate/policy"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	policy.AdmissionMain() // does not return in the child process that admits a policy
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], console{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// A console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the whole program: 0 when all went well, 1 with one sentence on err when not,
+// 2 when the command line or the configuration is wrong.
+func run(ctx context.Context, args []string, c console) int {
+	var cli cli
+	exit := -1
+	parser, err := kong.New(&cli,
+		kong.Name("tiergate"),
+		kong.Description("Feature flags, tiers, access policy and limits, decided next to the application."),
+		kong.DefaultEnvars("TIERGATE"),
+		kong.Configuration(loadConfig),
+		kong.Writers(c.out, c.err),
+		kong.Exit(func(code int) { exit = code }),
+		kong.UsageOnError(),
+		kong.Vars{"version": version},
+	)
+	if err != nil {
+		panic("tiergate: bug: " + err.Error())
+	}
+	kctx, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(c.err, "tiergate: %v\n", err)
+		return 2
+	}
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cli.logLevel()}))
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	kctx.Bind(log, c, parser)
+	if err := kctx.Run(); err != nil {
+		fmt.Fprintf(c.err, "tiergate: %v\n", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tiergate/tiergate/policy"
+)
+
+func TestMain(m *testing.M) {
+	policy.AdmissionMain()
+	if os.Getenv("TIERGATE_RUN_MAIN") == "1" { // a test has started us as the program
+		main()
+		return
+	}
+	testscript.Main(m, map[string]func(){"tiergate": main})
+}
+
+// The command line does what its scripts say.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
