@@ -81,7 +81,10 @@ func BenchmarkLoad(b *testing.B) {
 // Encoding alone, without the disk.
 func BenchmarkSave(b *testing.B) {
 	var list []any
-	for c := range manyFlags(100_000) {
+	for c, err := range manyFlags(100_000) {
+		if err != nil {
+			b.Fatal(err)
+		}
 		list = append(list, c.Put)
 	}
 	b.ReportAllocs()
@@ -95,7 +98,10 @@ func BenchmarkSave(b *testing.B) {
 // What the encoding of the hot kinds is measured against.
 func BenchmarkDecodeFlag(b *testing.B) {
 	var f *tiergate.Flag
-	for c := range manyFlags(1) {
+	for c, err := range manyFlags(1) {
+		if err != nil {
+			b.Fatal(err)
+		}
 		f = c.Put.(*tiergate.Flag)
 	}
 	record, err := appendRecord(nil, f)

@@ -31,8 +31,9 @@ func TestSyncer_survives_a_source_that_panics(t *testing.T) {
 			},
 		}}
 		s := New(Config{Source: src, Applier: m, Name: "test"})
-		start(t, s)
+		stop := start(t, s)
 		time.Sleep(time.Minute)
+		stop()
 		if f := s.Freshness(); f.Refused != "" || m.at != at(1) || m.get(&tiergate.Tier{Key: "free"}) == nil {
 			t.Errorf("in force at %v, freshness %+v", m.at, f)
 		}
@@ -62,11 +63,12 @@ func TestSyncer_starts_anew_after_an_applier_that_panics(t *testing.T) {
 			says(whole(at(3), &tiergate.Tier{Key: "pro"})).calls[0],
 		}}
 		s := New(Config{Source: src, Applier: m, Name: "test"})
-		start(t, s)
+		stop := start(t, s)
 		if err := s.Wait(t.Context(), at(3)); err != nil && !strings.Contains(err.Error(), "refused: bug: applier") {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
+		stop()
 		if asked := src.asked(); m.at != at(3) || asked[1] != (tiergate.Resume{}) || s.Refused() != 1 {
 			t.Errorf("in force at %v; asked from %v; refused %d", m.at, asked, s.Refused())
 		}
@@ -86,8 +88,9 @@ func TestSyncer_asks_again_for_a_revision_that_broke_off(t *testing.T) {
 			},
 		}}
 		s := New(Config{Source: src, Applier: m, Name: "test"})
-		start(t, s)
+		stop := start(t, s)
 		time.Sleep(time.Minute)
+		stop()
 		if asked := src.asked(); m.at != at(1) || asked[1] != at(1) || s.Freshness().Refused != "" {
 			t.Errorf("in force at %v; asked from %v; %+v", m.at, asked, s.Freshness())
 		}

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ func TestSaver_saves_when_it_must(t *testing.T) {
 		store.load()
 		began := time.Now()
 		var saved []string
-		var seq uint64
+		var seq atomic.Uint64
 		v := &saver{
 			store: store, log: Config{}.withDefaults().Log, every: 5 * time.Second, wake: make(chan struct{}, 1),
 			fault: func(p string) {
@@ -34,7 +35,7 @@ func TestSaver_saves_when_it_must(t *testing.T) {
 			},
 			state: func() (tiergate.Revision, uint64, time.Time, bool) {
 				saved = append(saved, time.Since(began).String())
-				return whole(at(int64(seq)), flag("a")), seq, time.Time{}, true
+				return whole(at(int64(seq.Load())), flag("a")), seq.Load(), time.Time{}, true
 			},
 		}
 		ctx, cancel := context.WithCancel(context.Background())
@@ -42,9 +43,9 @@ func TestSaver_saves_when_it_must(t *testing.T) {
 		running.Go(func() { v.run(ctx) })
 		note := func(after time.Duration, tombs ...tombstone) {
 			time.Sleep(after)
-			seq++
+			number := seq.Add(1)
 			for i := range tombs {
-				tombs[i].seq = seq
+				tombs[i].seq = number
 			}
 			v.note(tombs, len(tombs) > 0)
 			synctest.Wait()

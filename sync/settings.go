@@ -3,6 +3,7 @@ package syncer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func parseSettings(name string, data []byte) (*settings, error) {
 
 func decodeYAML(data []byte, into any) error {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return fmt.Errorf("the file is empty")
+		return errors.New("the file is empty")
 	}
 	if err := yaml.UnmarshalWithOptions(data, into, yaml.Strict()); err != nil {
 		return fmt.Errorf("%s", yaml.FormatError(err, false, false))
@@ -293,7 +294,7 @@ func (e keyEntry) apiKey(ids map[string]bool) (tiergate.Key, error) {
 		return k, fmt.Errorf("the team %q is not in this file", e.Team)
 	}
 	if len(e.Hash) != 64 || strings.Trim(e.Hash, "0123456789abcdef") != "" {
-		return k, fmt.Errorf("the hash is not a SHA-256 in hex")
+		return k, errors.New("the hash is not a SHA-256 in hex")
 	}
 	return k, nil
 }

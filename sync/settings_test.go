@@ -13,8 +13,6 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-func number(n int64) *int64 { return &n }
-
 // The committed examples, which show every key, are read to the last one.
 func TestSettings_reads_every_key(t *testing.T) {
 	read := func(name string) *settings {
@@ -35,11 +33,11 @@ func TestSettings_reads_every_key(t *testing.T) {
 		Limits: []tiergate.Limit{
 			{
 				ID: "exports", Key: "exports", Feature: "exports", Kind: tiergate.Quota, Scope: "user", Class: "exact", Period: "day",
-				Zone: "Europe/Berlin", Amounts: map[string]*int64{"free": number(3), "pro": number(50), "enterprise": nil}, Cost: 1, OnUnavailable: "deny",
+				Zone: "Europe/Berlin", Amounts: map[string]*int64{"free": new(int64(3)), "pro": new(int64(50)), "enterprise": nil}, Cost: 1, OnUnavailable: "deny",
 			},
 			{
 				ID: "api-calls", Key: "api-calls", Feature: "api-calls", Kind: tiergate.Rate, Scope: "team", Period: "second",
-				Amounts: map[string]*int64{"free": number(10), "pro": number(100), "enterprise": number(1000)},
+				Amounts: map[string]*int64{"free": new(int64(10)), "pro": new(int64(100)), "enterprise": new(int64(1000))},
 				Bursts:  map[string]int64{"free": 20, "pro": 200, "enterprise": 2000},
 			},
 		},

@@ -32,9 +32,10 @@ func TestSyncer_follows_for_ever_with_backoff(t *testing.T) {
 		}
 		src.calls = append(src.calls, once(answer), once(away))
 		s := New(Config{Source: src, Applier: m, Name: "test"})
-		start(t, s)
+		stop := start(t, s)
 		<-s.Ready()
 		time.Sleep(time.Hour)
+		stop()
 
 		for i := 1; i < 11; i++ {
 			limit := min(mostWait, firstWait<<(i-1))
