@@ -31,9 +31,15 @@ func TestMain(m *testing.M) {
 }
 
 // fake is an evaluator whose generation is whatever the test puts in force.
-type fake struct{ gen atomic.Pointer[generation] }
+type fake struct {
+	gen   atomic.Pointer[generation]
+	asked func() // called for each look at the generation; nil: nothing
+}
 
 func (f *fake) Generation() tiergate.Generation {
+	if f.asked != nil {
+		f.asked()
+	}
 	if g := f.gen.Load(); g != nil {
 		return g
 	}

@@ -2,6 +2,7 @@ package ofrep
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -30,9 +31,6 @@ type Config struct {
 	Freshness func() tiergate.Freshness
 	// StaleAfter is the age from which answers say that they are stale; 0 means never.
 	StaleAfter time.Duration
-	// Changed returns a channel that is closed once the generation after the one in force
-	// at the call is in force; nil means that no request waits for its Tiergate-Min-Revision.
-	Changed func() <-chan struct{}
 	// Credential finds a caller's API key; nil means that callers need none.
 	Credential server.Resolver
 	// Version is the program's; it is part of each entity tag, since another version may
@@ -53,8 +51,8 @@ func New(cfg Config) server.Door {
 
 type door struct {
 	cfg     Config
-	calls   sync.Pool // of *call
-	waiting waiters
+	calls   sync.Pool    // of *call
+	waiting atomic.Int32 // the requests that wait for a revision
 }
 
 // A call is all that one request needs, kept for the next. What it hands to a Generation

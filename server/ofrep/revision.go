@@ -3,7 +3,6 @@ package ofrep
 import (
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -11,13 +10,12 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-// How long and how many requests wait for the revision that they demand.
+// How long, how often and how many requests look for the revision that they demand.
 const (
 	maxWait    = 200 * time.Millisecond
+	lookEvery  = 2 * time.Millisecond
 	maxWaiters = 256
 )
-
-type waiters struct{ n atomic.Int32 }
 
 // reach makes c.gen a generation that is at least at the demanded revision, waiting for a
 // moment if need be. Otherwise it answers: 503 when we are behind, so that the caller
@@ -45,7 +43,8 @@ func (d *door) reach(ctx *fasthttp.RequestCtx, c *call, want string) bool {
 
 func ofEpoch(r tiergate.Resume, epoch string) bool { return r.Epoch[:min(8, len(r.Epoch))] == epoch }
 
-// await returns a generation at or past a revision, nil when none came in time.
+// await returns a generation at or past a revision, nil when none came in time. It looks
+// again and again: that costs a pointer read, and only for callers that are ahead of us.
 func (d *door) await(gen tiergate.Generation, epoch string, rev int64) tiergate.Generation {
 	reached := func() bool {
 		r := gen.Resume()
@@ -54,25 +53,21 @@ func (d *door) await(gen tiergate.Generation, epoch string, rev int64) tiergate.
 	if reached() {
 		return gen
 	}
-	if d.cfg.Changed == nil || d.waiting.n.Add(1) > maxWaiters {
-		if d.cfg.Changed != nil {
-			d.waiting.n.Add(-1)
-		}
+	defer d.waiting.Add(-1)
+	if d.waiting.Add(1) > maxWaiters {
 		return nil
 	}
-	defer d.waiting.n.Add(-1)
-	timeout := time.NewTimer(maxWait)
-	defer timeout.Stop()
+	tick, end := time.NewTicker(lookEvery), time.NewTimer(maxWait)
+	defer tick.Stop()
+	defer end.Stop()
 	for {
-		changed := d.cfg.Changed() // before the look, so that no change is missed between
-		gen = d.cfg.Evaluator.Generation()
-		if gen != nil && reached() {
-			return gen
-		}
 		select {
-		case <-changed:
-		case <-timeout.C:
+		case <-tick.C:
+		case <-end.C:
 			return nil
+		}
+		if gen = d.cfg.Evaluator.Generation(); reached() {
+			return gen
 		}
 	}
 }
