@@ -55,7 +55,7 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 	case f.static && !g.policy.CallerMatters(f.feature):
 		d.Reason = tiergate.ReasonStatic
 	}
-	if !f.inShare(s.input.Subject.UserID) { // 5. … for the share of the eligible that gets it
+	if !f.inShare(s.scope.UserID) { // 5. … for the share of the eligible that gets it
 		if d.Reason != tiergate.ReasonStatic {
 			d.Reason = tiergate.ReasonTargetingMatch
 		}

@@ -2,6 +2,7 @@ package evaluator_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -79,3 +80,5 @@ func askAt(tb testing.TB, e *evaluator.Engine, flag, context string, now time.Ti
 		Flag: flag, UserID: v.Field("targetingKey").Text(), TeamID: v.Field("teamId").Text(), Attributes: v, Now: now,
 	})
 }
+
+func name(kind string, n int) string { return fmt.Sprintf("%s-%06d", kind, n) }

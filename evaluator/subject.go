@@ -95,6 +95,9 @@ func (g *Generation) rank(tier string) int {
 	return -1
 }
 
+// anonymous is the user of a request that names a trusted tier and no user.
+const anonymous = "anonymous"
+
 // trustTier takes the tier that the caller names for the user's own, where a setting says
 // that callers may.
 func (s *subject) trustTier(g *Generation, attributes tiergate.Value) {
@@ -104,6 +107,9 @@ func (s *subject) trustTier(g *Generation, attributes tiergate.Value) {
 	}
 	if i := g.rank(named.Text()); i >= 0 {
 		s.input.Subject.UserTier = g.view.Tiers()[i].Key
+		if s.input.Subject.UserID == "" {
+			s.input.Subject.UserID = anonymous // the policy sees a tier only on a user
+		}
 	}
 }
 
