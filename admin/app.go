@@ -51,6 +51,9 @@ type Config struct {
 	// CheckPolicy parses, type-checks and admits Rego modules, and changes nothing. An error
 	// means that it could not find out.
 	CheckPolicy func(ctx context.Context, modules map[string]string) (Verdict, error)
+	// AllowUnder answers as Allow would if the modules, which are admitted, were in force. It
+	// keeps people from publishing a policy that locks them all out. nil does not look.
+	AllowUnder func(ctx context.Context, modules map[string]string, q Question) (bool, error)
 	// BuiltinPolicy are the modules in force while no policy is published.
 	BuiltinPolicy map[string]string
 

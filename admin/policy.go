@@ -162,6 +162,25 @@ func (a *api) verdict(ctx context.Context, modules map[string]string) (Verdict, 
 	if err == nil && !v.admitted() && len(v.Problems) == 0 {
 		err = errors.New("admission refused a policy and did not say why")
 	}
+	if err != nil || !v.admitted() {
+		return v, err
+	}
+	return a.keepsTheKey(ctx, modules, v)
+}
+
+// keepsTheKey refuses modules under which an admin could not publish the next policy:
+// nobody could take them back over this door.
+func (a *api) keepsTheKey(ctx context.Context, modules map[string]string, v Verdict) (Verdict, error) {
+	if a.AllowUnder == nil {
+		return v, nil
+	}
+	caller := callOf(ctx).caller
+	caller.Role = tiergate.PlatformAdmin
+	action := routes["publishPolicy"].action
+	ok, err := a.AllowUnder(ctx, modules, Question{Caller: caller, Action: action, Resource: Resource{Kind: "policies"}})
+	if err == nil && !ok {
+		v.Problems = []Spot{{Message: "data.tiergate.admin.allow would refuse " + action + " to admins: nobody could publish the next policy"}}
+	}
 	return v, err
 }
 
@@ -234,8 +253,11 @@ func (a *api) policySeen(ctx context.Context, ifMatch string) (int64, error) {
 
 func refusedPolicy(v Verdict) error {
 	first := v.Problems[0]
-	p := newProblem(http.StatusUnprocessableEntity, string(tiergate.Invalid),
-		fmt.Sprintf("the policy is refused: %s:%d:%d: %s", first.File, first.Row, first.Col, first.Message))
+	place := ""
+	if first.File != "" {
+		place = fmt.Sprintf("%s:%d:%d: ", first.File, first.Row, first.Col)
+	}
+	p := newProblem(http.StatusUnprocessableEntity, string(tiergate.Invalid), "the policy is refused: "+place+first.Message)
 	p.Problems = v.Problems
 	return p
 }

@@ -69,3 +69,25 @@ func TestPolicies_nothing_is_published_unadmitted(t *testing.T) {
 		}
 	}
 }
+
+// A policy under which no admin could publish the next one is refused.
+func TestPolicies_nobody_locks_everybody_out(t *testing.T) {
+	w := newWorld(t)
+	var asked admin.Question
+	w.config.AllowUnder = func(_ context.Context, modules map[string]string, q admin.Question) (bool, error) {
+		asked = q
+		return modules["admin.rego"] != "package tiergate.admin", nil
+	}
+	run(t, admin.New(w.config), []exchange{
+		{
+			name: "locked out", method: "POST", path: "/api/policies", body: `{"modules":{"admin.rego":"package tiergate.admin"}}`, status: 422,
+			want: map[string]any{"problems.0.file": "", "detail": "the policy is refused: data.tiergate.admin.allow would refuse policies.publish to admins: nobody could publish the next policy"},
+		},
+		{name: "an editor finds out too", method: "POST", path: "/api/policies/check", token: editorToken, body: `{"modules":{"admin.rego":"package tiergate.admin"}}`, status: 200, want: map[string]any{"ok": false}},
+		{name: "another", method: "POST", path: "/api/policies", body: `{"modules":{"a.rego":"package a"}}`, status: 201},
+	})
+	want := admin.Question{Caller: tiergate.Caller{ID: "token:admin", Role: tiergate.PlatformAdmin}, Action: "policies.publish", Resource: admin.Resource{Kind: "policies"}}
+	if asked != want {
+		t.Errorf("asked %+v, want %+v", asked, want)
+	}
+}
