@@ -29,6 +29,7 @@ func (m *machine) arithmetic(n *node) (tiergate.Value, bool) {
 		if !hasNumber(v) {
 			return m.fail(errNotNumber)
 		}
+		m.chargeText(v)
 		f := toNumber(v)
 		if i > 0 && n.op == opDivide && (f == 0 || math.IsNaN(f)) {
 			return m.fail(errNotNumber)
@@ -73,6 +74,7 @@ func (m *machine) arithmeticOf(n *node) (tiergate.Value, bool) {
 	if sumOrDifference || n.op == opDivide {
 		m.frame.prev = v
 	}
+	m.chargeText(v)
 	if !isArray(v) {
 		if !sumOrDifference {
 			return m.fail(errNotList)
@@ -116,6 +118,7 @@ func (m *machine) accumulate(op opID, v tiergate.Value) (tiergate.Value, bool) {
 	}
 	for i := from; i < v.Len(); i++ {
 		b := v.Index(i)
+		m.chargeText(b)
 		if op == opDivide && falsy(b) || !hasNumber(b) || op != opAdd && !hasNumber(acc) {
 			return m.fail(errNotNumber)
 		}

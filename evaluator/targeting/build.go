@@ -109,7 +109,7 @@ func (b *builder) fold(s *syntax) (node, error) {
 
 // compute runs a node with an empty context.
 func compute(n *node) (tiergate.Value, error) {
-	m := machine{scope: &Scope{}, steps: MaxSteps, frame: frame{kind: frameItem, item: tiergate.ObjectOf(nil, nil)}}
+	m := machine{steps: MaxSteps, frame: frame{kind: frameItem, item: tiergate.ObjectOf(nil, nil)}}
 	v, ok := m.eval(n)
 	if !ok {
 		return v, m.err

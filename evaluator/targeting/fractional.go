@@ -17,11 +17,14 @@ type bucket struct {
 	weight  int64
 }
 
-// A split is a whole set of entries, good or not.
+// A split is a whole set of entries, good or not. The first few need no memory of their
+// own, so that entries can be computed per decision.
 type split struct {
-	buckets []bucket
-	total   int64
-	bad     bool // an entry is malformed: fractional yields null
+	few   [6]bucket
+	many  []bucket // the entries after the few
+	n     int
+	total int64
+	bad   bool // an entry is malformed: fractional yields null
 }
 
 func (s *split) add(entry tiergate.Value) {
@@ -47,7 +50,12 @@ func (s *split) addBucket(variant, weight tiergate.Value) {
 		s.bad = true
 		return
 	}
-	s.buckets = append(s.buckets, bucket{orNull(variant), w})
+	if s.n < len(s.few) {
+		s.few[s.n] = bucket{orNull(variant), w}
+	} else {
+		s.many = append(s.many, bucket{orNull(variant), w})
+	}
+	s.n++
 }
 
 // pick returns the variant of the bucket that a hash falls in.
@@ -56,9 +64,14 @@ func (s *split) pick(hash uint32) tiergate.Value {
 		return tiergate.NullOf()
 	}
 	at := bucketOf(hash, s.total)
-	for i := range s.buckets {
-		if at -= s.buckets[i].weight; at < 0 {
-			return s.buckets[i].variant
+	for i := range min(s.n, len(s.few)) {
+		if at -= s.few[i].weight; at < 0 {
+			return s.few[i].variant
+		}
+	}
+	for i := range s.many {
+		if at -= s.many[i].weight; at < 0 {
+			return s.many[i].variant
 		}
 	}
 	return tiergate.NullOf()
@@ -118,53 +131,51 @@ func (m *machine) fractional(n *node) (tiergate.Value, bool) {
 	if n.spread || len(n.kids) == 0 {
 		return m.fractionalOf(n)
 	}
-	var few [8]bucket
-	s := split{buckets: few[:0]}
+	return m.fractionalComputed(n)
+}
+
+// fractionalComputed evaluates the key, the entries or both.
+func (m *machine) fractionalComputed(n *node) (tiergate.Value, bool) {
+	var s split
 	if n.kids[0].op == opList {
-		return m.fractionalImplicit(n, &s)
+		if !m.addEntries(&s, n.kids) {
+			return tiergate.Value{}, false
+		}
+		return m.pickImplicit(&s), true
 	}
-	var buf [256]byte
-	key, first, ok := m.bucketKey(buf[:0], &n.kids[0])
+	var key buffer
+	first, ok := m.bucketKey(&key, &n.kids[0])
 	if !ok {
 		return tiergate.Value{}, false
 	}
-	known := n.more != nil
+	hash := murmur3.Sum32(key.bytes())
+	if n.more != nil && !first.IsDefined() {
+		return n.more.split.pick(hash), true
+	}
 	if first.IsDefined() { // not a string: it is an entry, and the key the implicit one
 		s.add(first)
-		known = false
 	}
-	if !known && !m.addEntries(&s, n.kids[1:]) {
+	if !m.addEntries(&s, n.kids[1:]) {
 		return tiergate.Value{}, false
 	}
 	if first.IsDefined() {
 		return m.pickImplicit(&s), true
 	}
-	hash := murmur3.Sum32(key)
-	if known {
-		return n.more.split.pick(hash), true
-	}
 	return s.pick(hash), true
 }
 
-func (m *machine) fractionalImplicit(n *node, s *split) (tiergate.Value, bool) {
-	if !m.addEntries(s, n.kids) {
-		return tiergate.Value{}, false
-	}
-	return m.pickImplicit(s), true
-}
-
-// bucketKey evaluates the first argument: a string as bytes, else the value itself, with
-// undefined as null.
-func (m *machine) bucketKey(dst []byte, n *node) ([]byte, tiergate.Value, bool) {
+// bucketKey evaluates the first argument: a string into key, else the value itself is
+// returned, with undefined as null.
+func (m *machine) bucketKey(key *buffer, n *node) (tiergate.Value, bool) {
 	if n.op == opCat && !n.spread && !n.folded {
-		dst, ok := m.appendCat(dst, n)
-		return dst, tiergate.Value{}, ok
+		return tiergate.Value{}, m.appendCat(key, n)
 	}
 	v, ok := m.eval(n)
 	if ok && isString(v) {
-		return append(dst, v.Text()...), tiergate.Value{}, true
+		key.write(v.Text())
+		return tiergate.Value{}, true
 	}
-	return dst, orNull(v), ok
+	return orNull(v), ok
 }
 
 // addEntries evaluates entries without building their lists.
@@ -217,15 +228,9 @@ func (m *machine) fractionalOf(n *node) (tiergate.Value, bool) {
 }
 
 func (m *machine) pickImplicit(s *split) tiergate.Value {
-	user := m.scope.UserID
-	if user == "" {
-		v := m.scope.walk(headUser, targetingKeyPath)
-		if falsy(v) {
-			return tiergate.NullOf()
-		}
-		user = toString(v)
+	user := m.scope.user()
+	if falsy(user) {
+		return tiergate.NullOf()
 	}
-	return s.pick(hashOf(m.scope.FlagKey, user))
+	return s.pick(hashOf(m.scope.FlagKey, toString(user)))
 }
-
-var targetingKeyPath = []string{"targetingKey"}

@@ -82,6 +82,8 @@ func (m *machine) comparison(n *node) (tiergate.Value, bool) {
 		if len(n.kids) > 2 {
 			m.frame.prev = right
 		}
+		m.chargeText(left)
+		m.chargeText(right)
 		if !holds(n.op, left, right) {
 			return tiergate.BoolOf(false), true
 		}

@@ -59,7 +59,7 @@ func (r *Rule) Reads() Reads { return r.reads }
 // its literal text. An error (a wrong operand, too many steps) is GENERAL for this one
 // decision. Eval allocates only where an operator builds a value.
 func (r *Rule) Eval(s *Scope) (tiergate.Value, error) {
-	m := machine{scope: s, steps: MaxSteps}
+	m := machine{scope: *s, steps: MaxSteps}
 	v, ok := m.eval(&r.root)
 	if !ok {
 		return tiergate.Value{}, m.err

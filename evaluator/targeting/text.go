@@ -19,33 +19,69 @@ func (m *machine) cat(n *node) (tiergate.Value, bool) {
 		case isNullish(v):
 			return m.fail(errNotText)
 		case isArray(v):
+			m.chargeText(v)
 			return joined(v), true
 		}
 		return tiergate.StringOf(toString(v)), true
 	}
-	var buf [128]byte
-	text, ok := m.appendCat(buf[:0], n)
-	return tiergate.StringOf(string(text)), ok
+	var text buffer
+	ok := m.appendCat(&text, n)
+	return tiergate.StringOf(string(text.bytes())), ok
 }
 
 // MaxText bounds the text that one operator builds, in bytes.
 const MaxText = 1 << 20
 
-func (m *machine) appendCat(dst []byte, n *node) ([]byte, bool) {
+// A buffer gathers text; a little of it needs no memory.
+type buffer struct {
+	little [192]byte
+	n      int
+	large  []byte // everything, once it is not little
+}
+
+func (b *buffer) write(s string) {
+	if b.large == nil && b.n+len(s) <= len(b.little) {
+		b.n += copy(b.little[b.n:], s)
+		return
+	}
+	if b.large == nil {
+		b.large = append(make([]byte, 0, 2*(b.n+len(s))), b.little[:b.n]...)
+	}
+	b.large = append(b.large, s...)
+}
+
+func (b *buffer) bytes() []byte {
+	if b.large != nil {
+		return b.large
+	}
+	return b.little[:b.n]
+}
+
+func (b *buffer) writeValue(v tiergate.Value) {
+	if v.Kind() == tiergate.NumberValue {
+		var digits [32]byte
+		b.write(string(appendNumber(digits[:0], v.Float())))
+		return
+	}
+	b.write(toString(v))
+}
+
+func (m *machine) appendCat(b *buffer, n *node) bool {
 	for i := range n.kids {
 		v, ok := m.eval(&n.kids[i])
 		if !ok {
-			return dst, false
+			return false
 		}
 		if n.folded && isNullish(v) {
 			continue
 		}
-		if dst = appendString(dst, v); len(dst) > MaxText {
-			m.fail(errSteps)
-			return dst, false
+		m.chargeText(v)
+		if b.writeValue(v); len(b.large) > MaxText {
+			m.fail(errText)
+			return false
 		}
 	}
-	return dst, true
+	return true
 }
 
 func joined(v tiergate.Value) tiergate.Value {
@@ -69,6 +105,7 @@ func (m *machine) substr(n *node) (tiergate.Value, bool) {
 		return m.fail(errNotText)
 	}
 	text := s.Text()
+	m.chargeText(s)
 	if !holds(opLess, length, number(0)) {
 		return tiergate.StringOf(substr(text, from, length)), true
 	}
@@ -128,10 +165,13 @@ func (m *machine) in(n *node) (tiergate.Value, bool) {
 	case falsy(hay):
 		return tiergate.BoolOf(false), true
 	case isString(hay):
+		m.chargeText(hay)
+		m.chargeText(needle)
 		return tiergate.BoolOf(strings.Contains(hay.Text(), toString(needle))), true
 	case !isArray(hay):
 		return m.fail(errNotList)
 	}
+	m.charge(hay.Len())
 	for i := range hay.Len() {
 		if sameValueZero(hay.Index(i), needle) {
 			return tiergate.BoolOf(true), true
@@ -179,6 +219,7 @@ func (m *machine) affix(n *node) (tiergate.Value, bool) {
 		return tiergate.Value{}, false
 	}
 	s, part := a.at(0), a.at(1)
+	m.chargeText(part)
 	if a.n != 2 || !isString(s) || !isString(part) {
 		return tiergate.NullOf(), true
 	}
@@ -197,6 +238,8 @@ func (m *machine) semVer(n *node) (tiergate.Value, bool) {
 	if a.n != 3 {
 		return tiergate.NullOf(), true
 	}
+	m.chargeText(a.at(0))
+	m.chargeText(a.at(2))
 	result, ok := compareVersions(toString(a.at(0)), toString(a.at(1)), toString(a.at(2)))
 	if !ok {
 		return tiergate.NullOf(), true

@@ -41,7 +41,7 @@ func (m *machine) foldedVariable(n *node) tiergate.Value {
 		if falsy(v) {
 			break
 		}
-		v = property(v, name)
+		v = m.property(v, name)
 	}
 	return orNull(v)
 }
@@ -64,6 +64,7 @@ func (m *machine) variableOf(n *node) (tiergate.Value, bool) {
 	if isNullish(key) || isString(key) && key.Text() == "" {
 		return m.context(), true
 	}
+	m.chargeText(key)
 	path := splitPath(toString(key))
 	v := m.follow(path)
 	if !v.IsDefined() {
@@ -77,7 +78,7 @@ func (m *machine) follow(path []string) tiergate.Value {
 	if len(path) == 0 {
 		return m.context()
 	}
-	return walkFrom(m.member(path[0]), path[1:])
+	return m.walkFrom(m.member(path[0]), path[1:])
 }
 
 // missing returns those names that the context does not have. A null is there.
@@ -120,6 +121,7 @@ func (m *machine) missingOf(names tiergate.Value) (tiergate.Value, bool) {
 		return m.fail(errArguments)
 	}
 	if isString(names) {
+		m.chargeText(names)
 		names = characters(names.Text())
 	}
 	var absent []tiergate.Value
@@ -128,20 +130,13 @@ func (m *machine) missingOf(names tiergate.Value) (tiergate.Value, bool) {
 			return m.fail(errSteps)
 		}
 		name := names.Index(i)
+		m.chargeText(name)
 		if !isArray(names) || m.has(splitPath(toString(name))) {
 			continue
 		}
 		absent = append(absent, name)
 	}
 	return tiergate.ArrayOf(absent), true
-}
-
-func characters(s string) tiergate.Value {
-	items := make([]tiergate.Value, 0, len(s))
-	for i := range lengthUTF16(s) {
-		items = append(items, characterAt(s, i))
-	}
-	return tiergate.ArrayOf(items)
 }
 
 func (m *machine) has(path []string) bool {
@@ -156,7 +151,7 @@ func (m *machine) has(path []string) bool {
 		if falsy(v) {
 			return false
 		}
-		v = property(v, name)
+		v = m.property(v, name)
 	}
 	return v.IsDefined()
 }

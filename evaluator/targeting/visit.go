@@ -19,6 +19,7 @@ func (m *machine) collection(n *node) (tiergate.Value, bool) {
 	case n.folded && (n.op == opAll || n.op == opSome || n.op == opNone):
 		// These go by length and index alone.
 		if isString(v) {
+			m.chargeText(v)
 			return characters(v.Text()), true
 		}
 		return tiergate.Value{}, true
