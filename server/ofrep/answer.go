@@ -113,8 +113,8 @@ next:
 // fail answers with an error that is no decision. The flag's name is the path's.
 func fail(ctx *fasthttp.RequestCtx, status int, code tiergate.ErrorCode, details string) {
 	name, _, _ := resource(ctx)
-	b := append(ctx.Response.SwapBody(nil)[:0], `{"key":`...)
-	b = jsonvalue.AppendString(b, view(name))
+	b := ctx.Response.SwapBody(nil)[:0]
+	b = jsonvalue.AppendString(append(b, `{"key":`...), view(name))
 	b = jsonvalue.AppendString(append(b, `,"errorCode":`...), string(code))
 	b = jsonvalue.AppendString(append(b, `,"errorDetails":`...), details)
 	ctx.Response.SwapBody(append(b, `,"metadata":{}}`...))

@@ -28,8 +28,8 @@ func tagOf(content []byte) (tag [tagLength]byte) {
 // tagOfQuestion makes a tag of everything that the answer depends on, each part
 // length-prefixed, so that no two questions look alike.
 func (c *call) tagOfQuestion(version string, steps tiergate.ClockStep) [tagLength]byte {
-	b := append(c.scratch[:0], "tiergate ofrep 1"...)
-	b = appendText(b, version)
+	b := c.scratch[:0]
+	b = appendText(append(b, "tiergate ofrep 1"...), version)
 	b = appendText(b, c.resume.Epoch)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.resume.Rev))
 	b = appendText(b, c.resume.Hash)

@@ -3,6 +3,7 @@ package ofrep_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -163,7 +164,9 @@ func TestUnixSocket_answers_any_host(t *testing.T) {
 	serveOn(t, appOf(ofrep.Config{Evaluator: fakeOf(demo())}), ln)
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", path) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
 	}}
 	res, err := client.Post("http://whatever"+flags+"/on", "application/json", strings.NewReader("{}"))
 	if err != nil {

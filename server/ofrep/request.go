@@ -2,6 +2,7 @@ package ofrep
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -147,10 +148,8 @@ func (c *call) selectSet(ctx *fasthttp.RequestCtx) bool {
 	if !c.selected && len(c.req.Key.Sets) == 1 {
 		c.req.Set = c.req.Key.Sets[0]
 	}
-	for _, set := range c.req.Key.Sets {
-		if set == c.req.Set {
-			return true
-		}
+	if slices.Contains(c.req.Key.Sets, c.req.Set) {
+		return true
 	}
 	fail(ctx, fasthttp.StatusForbidden, tiergate.General, "the API key may not ask for this flag set")
 	return false

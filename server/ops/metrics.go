@@ -32,7 +32,8 @@ func NewMetrics(reg prometheus.Registerer, state State) (*Metrics, error) {
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.panics, stateCollector{state},
+		m.requests, m.panics,
+		stateCollector{state},
 	} {
 		errs = append(errs, reg.Register(c))
 	}
