@@ -20,9 +20,9 @@ func CreateDatabase(ctx context.Context, url, name string) error {
 		return unreachable(cc, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize())
+	_, err = conn.Exec(ctx, "create database "+quote(name))
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42P04" { // duplicate_database
 		return nil
 	}
-	return wrap(err, "create the database "+name)
+	return wrap(err, "create database %s", name)
 }

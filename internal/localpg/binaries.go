@@ -48,6 +48,9 @@ func candidates() []string {
 	}
 	var out []string
 	for _, dir := range dirs {
+		if real, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres")); err == nil {
+			dir = filepath.Dir(real) // where its sisters are
+		}
 		if dir == "" || slices.Contains(out, dir) {
 			continue
 		}

@@ -39,7 +39,7 @@ type Cluster struct {
 	place place
 	log   *slog.Logger
 	lock  *os.File
-	major int
+	bin   binaries
 
 	process *process
 	close   func() error
@@ -85,6 +85,9 @@ func (c *Cluster) URL(database string) string {
 	return (&url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: q.Encode()}).String()
 }
 
+// Bin returns the folder of the programs that the cluster was started with.
+func (c *Cluster) Bin() string { return c.bin.dir }
+
 // Pid returns the process id of the server.
 func (c *Cluster) Pid() int { return c.process.pid }
 
@@ -122,7 +125,7 @@ func (c *Cluster) start(ctx context.Context, settings map[string]string, who acc
 	if err != nil {
 		return fmt.Errorf("start a private Postgres in %s: %w", c.place.base, err)
 	}
-	c.major = bin.major
+	c.bin = bin
 	if made == 0 {
 		if err := c.initialize(ctx, bin, who); err != nil {
 			return err
