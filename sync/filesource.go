@@ -112,13 +112,18 @@ func (s *FileSource) Follow(ctx context.Context, from tiergate.Resume, f tiergat
 			return ctx.Err()
 		case <-w.changed:
 			s.settle(ctx, w)
+			if w.dir == nil || w.current(s.dir) {
+				continue
+			}
 		case <-afterOrNever(again):
+			continue
 		case <-rescan.C:
-			if !w.current(s.dir) {
-				w.close()
-				w = s.watch(s.dir, s.opts.Log)
+			if w.current(s.dir) {
+				continue
 			}
 		}
+		w.close() // the folder is another one by now, or could not be watched before
+		w = s.watch(s.dir, s.opts.Log)
 	}
 }
 

@@ -87,14 +87,24 @@ func (f *follower) Apply(ctx context.Context, r tiergate.Revision) error {
 	f.s.status.hear(time.Now())
 	f.s.applying.Lock()
 	defer f.s.applying.Unlock()
-	if r.Whole {
-		f.s.dropBaseLocked()
-	} else if err := f.stand(ctx); err != nil {
-		return err
+	if !r.Whole {
+		if err := f.stand(ctx); err != nil {
+			return err
+		}
 	}
 	err := f.s.apply(ctx, r)
-	if errors.Is(err, errBug) {
-		f.s.from = tiergate.Resume{} // what the applier holds now is not known
+	switch {
+	case err == nil:
+		f.s.dropBaseLocked()
+	case errors.Is(err, errBug), tiergate.CodeOf(err) == tiergate.Conflict:
+		// What the applier holds is not known, or is nothing that this goes on top of.
+		f.s.from = tiergate.Resume{}
+		f.cancel(err)
+	case f.s.base != nil && ctx.Err() == nil:
+		// There is nothing to serve but what is on disk. With that in force, the source's
+		// next change would go on top of the wrong state.
+		f.s.useBaseLocked(ctx)
+		f.s.from = tiergate.Resume{}
 		f.cancel(err)
 	}
 	f.at = f.s.from

@@ -75,6 +75,29 @@ func TestSyncer_starts_anew_after_an_applier_that_panics(t *testing.T) {
 	})
 }
 
+// An applier that says that a revision does not follow what it has is given a whole state.
+func TestSyncer_starts_anew_when_a_revision_does_not_follow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{refuse: func(r tiergate.Revision) error {
+			if !r.Whole {
+				return tiergate.Errorf(tiergate.Conflict, "revision %s does not follow", r.Resume.Revision())
+			}
+			return nil
+		}}
+		src := &script{calls: []follow{
+			says(whole(at(1)), puts(at(3), flag("a"))).calls[0],
+			says(whole(at(3), flag("a"))).calls[0],
+		}}
+		s := New(Config{Source: src, Applier: m, Name: "test"})
+		stop := start(t, s)
+		time.Sleep(time.Minute)
+		stop()
+		if asked := src.asked(); asked[1] != (tiergate.Resume{}) || m.at != at(3) || s.Freshness().Refused != "" {
+			t.Errorf("asked from %v, in force %v, %+v", asked, m.at, s.Freshness())
+		}
+	})
+}
+
 // A revision that breaks off in the middle is not applied, not refused, and asked for again.
 func TestSyncer_asks_again_for_a_revision_that_broke_off(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -212,6 +235,42 @@ func TestRestart_takes_the_older_state_when_the_newer_is_refused(t *testing.T) {
 	}
 	if p := strings.Join(s.Problems(), "\n"); !strings.Contains(p, "last-known-good is not used: the policy does not compile any more") {
 		t.Errorf("problems are %q", p)
+	}
+}
+
+// Where the source's first state is refused, the one on disk serves, and the source is asked for a whole state until one is accepted.
+func TestRestart_serves_what_is_on_disk_when_the_source_is_refused(t *testing.T) {
+	dir := t.TempDir()
+	run(t, dir, whole(at(1), flag("a")))
+	m := &memory{refuse: func(r tiergate.Revision) error {
+		if r.Resume.Rev == 5 {
+			return errors.New("the policy does not compile")
+		}
+		return nil
+	}}
+	stays := make(chan struct{})
+	src := &script{calls: []follow{
+		says(whole(at(5), flag("b"))).calls[0],
+		func(ctx context.Context, _ tiergate.Resume, f tiergate.Follower) error {
+			_ = f.Apply(ctx, whole(at(5), flag("b")))
+			close(stays)
+			_ = f.Apply(ctx, puts(at(6), flag("c")))
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	}}
+	s := New(Config{Source: src, Applier: m, Name: "test", Dir: dir, Grace: time.Hour})
+	start(t, s)
+	<-s.Ready()
+	if f := s.Freshness(); f.Source != lastKnownGood || !strings.Contains(f.Refused, "does not compile") || m.get(flag("a")) == nil {
+		t.Errorf("in force: %+v, %v", f, m.things)
+	}
+	<-stays
+	if err := s.Wait(t.Context(), at(6)); err != nil {
+		t.Fatal(err)
+	}
+	if asked := src.asked(); asked[1] != (tiergate.Resume{}) || m.get(flag("a")) != nil || m.get(flag("b")) == nil || m.get(flag("c")) == nil {
+		t.Errorf("asked from %v, in force %v", asked, m.things)
 	}
 }
 

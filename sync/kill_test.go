@@ -49,7 +49,7 @@ func TestKill_loses_nothing_that_was_durable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 10 {
+	for range 5 {
 		dir := t.TempDir()
 		cmd := exec.CommandContext(t.Context(), exe)
 		cmd.Env = append(os.Environ(), "TIERGATE_TEST_VICTIM="+dir)
@@ -61,7 +61,7 @@ func TestKill_loses_nothing_that_was_durable(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for range rand.N(20) + 1 {
+		for range rand.N(10) + 1 {
 			if !lines.Scan() {
 				t.Fatalf("the process ended by itself: %v", lines.Err())
 			}

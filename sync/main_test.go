@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	stdflag "flag"
 	"maps"
 	"os"
 	"sync"
@@ -18,6 +19,8 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("TIERGATE_TEST_VICTIM"); dir != "" {
 		victim(dir) // never returns: it is killed
 	}
+	// The machine of the crash test waits for the disk most of the time.
+	_ = stdflag.Set("rapid.checks", "40")
 	goleak.VerifyTestMain(m)
 }
 

@@ -34,15 +34,18 @@ func newStatus() *status {
 	return &status{changed: make(chan struct{}), ready: make(chan struct{})}
 }
 
-// inForce records that the state at r, which came from source, decides now.
+// inForce records that the state at r, which came from source, decides now. A refusal of
+// the source's newest revision stands when what is in force came from disk.
 func (s *status) inForce(r tiergate.Resume, source string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fresh.Source == "" {
 		close(s.ready)
 	}
-	s.force, s.handed = r, r
-	s.fresh.Source, s.fresh.Refused = source, ""
+	s.force, s.fresh.Source = r, source
+	if source != lastKnownGood {
+		s.handed, s.fresh.Refused = r, ""
+	}
 	s.wake()
 }
 
@@ -191,12 +194,4 @@ func (s *Syncer) Wait(ctx context.Context, r tiergate.Resume) error {
 
 func reaches(have, want tiergate.Resume) bool {
 	return have.Epoch == want.Epoch && have.Rev >= want.Rev
-}
-
-// Changed returns a channel that is closed at the next revision that comes into force or is
-// refused. Safe for concurrent use.
-func (s *Syncer) Changed() <-chan struct{} {
-	s.status.mu.Lock()
-	defer s.status.mu.Unlock()
-	return s.status.changed
 }
