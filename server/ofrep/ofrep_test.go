@@ -84,6 +84,7 @@ func TestSingle_answers(t *testing.T) {
 		"denied":               {post(flags+"/denied", alice), `{"key":"denied","reason":"TARGETING_MATCH","variant":"off","value":false,"metadata":{` + rev + `,"tier":"free","denied":true,"denyReason":"tier","upgrade":"pro"}}`, 200},
 		"own metadata":         {post(flags+"/meta", alice), `{"key":"meta","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `,"owner":"web"}}`, 200},
 		"the ids":              {post(flags+"/who", alice), `{"key":"who","reason":"TARGETING_MATCH","variant":"you","value":"alice of acme","metadata":{` + rev + `,"tier":"free"}}`, 200},
+		"many attributes":      {post(flags+"/on", `{"context":{`+manyMembers(4096)+`}}`), `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"no body":              {post(flags+"/who", ""), `{"key":"who","reason":"TARGETING_MATCH","variant":"you","value":"nobody of no team","metadata":{` + rev + `,"tier":"free"}}`, 200},
 		"no length":            {"POST " + flags + "/on HTTP/1.1\r\nHost: localhost\r\n\r\n", `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"empty object":         {post(flags+"/on", "{}"), `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
@@ -165,6 +166,7 @@ func TestErrors_are_JSON_with_key_and_code(t *testing.T) {
 		"not UTF-8":              {post(flags+"/on", "{\"context\":{\"a\":\"\xff\"}}"), want{400, "on", "PARSE_ERROR"}},
 		"context is a string":    {post(flags+"/on", `{"context":"alice"}`), want{400, "on", "INVALID_CONTEXT"}},
 		"context is an array":    {post(flags+"/on", `{"context":[]}`), want{400, "on", "INVALID_CONTEXT"}},
+		"too many attributes":    {post(flags+"/on", `{"context":{`+manyMembers(4097)+`}}`), want{400, "on", "INVALID_CONTEXT"}},
 		"targetingKey a number":  {post(flags+"/on", `{"context":{"targetingKey":7}}`), want{400, "on", "INVALID_CONTEXT"}},
 		"teamId an object":       {post(flags+"/on", `{"context":{"teamId":{}}}`), want{400, "on", "INVALID_CONTEXT"}},
 		"bulk malformed":         {post(flags, `{`), want{400, "", "PARSE_ERROR"}},
@@ -191,6 +193,15 @@ func TestErrors_are_JSON_with_key_and_code(t *testing.T) {
 			}
 		})
 	}
+}
+
+// manyMembers are n members of an object.
+func manyMembers(n int) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"k%d":0`, i)
+	}
+	return strings.Join(members, ",")
 }
 
 // Before the first state each question is answered with "not ready", and when to ask again.

@@ -180,6 +180,10 @@ func (c *call) readContext(ctx *fasthttp.RequestCtx, body []byte) bool {
 		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, "context is not an object")
 		return false
 	}
+	if attributes.Len() > MaxAttributes {
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, "context has more than 4096 members")
+		return false
+	}
 	return c.readID(ctx, "targetingKey", &c.req.UserID) && c.readID(ctx, "teamId", &c.req.TeamID)
 }
 
