@@ -91,9 +91,30 @@ func allowed(ctx context.Context, e *evaluator.Engine, q admin.Question) (bool, 
 	if g == nil {
 		return false, tiergate.Errorf(tiergate.Unavailable, "the policy is not loaded yet")
 	}
-	return g.Policy().AllowAdmin(ctx, policy.AdminInput{
+	return ask(ctx, g.Policy(), q)
+}
+
+// allowedUnder asks the policy that modules would make, before they are published.
+func allowedUnder(ctx context.Context, e *evaluator.Engine, modules map[string]string, q admin.Question) (bool, error) {
+	compiled, err := policy.Compile(modules, definitions(e))
+	if err != nil {
+		return false, err
+	}
+	return ask(ctx, compiled, q)
+}
+
+func ask(ctx context.Context, p *policy.Engine, q admin.Question) (bool, error) {
+	return p.AllowAdmin(ctx, policy.AdminInput{
 		Caller: q.Caller, Action: q.Action, Resource: map[string]any{"kind": q.Resource.Kind, "id": q.Resource.ID},
 	})
+}
+
+// definitions are those in force, none before the first state.
+func definitions(e *evaluator.Engine) policy.Definitions {
+	if g := e.Current(); g != nil {
+		return g.Definitions()
+	}
+	return policy.Definitions{}
 }
 
 // checkFlag compiles the targeting of a flag with the shared rules of its set.
@@ -115,11 +136,7 @@ func checkFlag(e *evaluator.Engine, f *tiergate.Flag) error {
 
 // checkPolicy admits modules against the definitions in force.
 func checkPolicy(ctx context.Context, e *evaluator.Engine, modules map[string]string) (admin.Verdict, error) {
-	var defs policy.Definitions
-	if g := e.Current(); g != nil {
-		defs = g.Definitions()
-	}
-	admission, err := policy.Admit(ctx, modules, defs)
+	admission, err := policy.Admit(ctx, modules, definitions(e))
 	if refused, ok := errors.AsType[*policy.Error](err); ok {
 		var v admin.Verdict
 		for _, p := range refused.Problems {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/tiergate/tiergate/internal/demo"
 	"github.com/tiergate/tiergate/internal/localpg"
@@ -24,7 +23,7 @@ type devCmd struct {
 // Run serves until ctx ends. A second start finds the data of the first.
 func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	// 1. a Postgres of our own, on a Unix socket
-	cluster, err := localpg.Start(ctx, localpg.Config{Dir: filepath.Join(c.DataDir, "postgres"), Log: log})
+	cluster, err := localpg.Start(ctx, localpg.Config{Dir: c.DataDir, Log: log})
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,6 @@ func sidecarDoors(r *replica, o doorOptions, l listenOptions, auth string, log *
 		Evaluator:  r.engine,
 		Freshness:  r.syncer.Freshness,
 		StaleAfter: cmp.Or(o.ReadyMaxAge, defaultStaleAfter),
-		Changed:    r.syncer.Changed,
 		Credential: credential(auth, r.engine),
 		Version:    version,
 	})
