@@ -300,7 +300,10 @@ $$;
 -- +goose StatementBegin
 create function in_scope(team text) returns boolean
   language sql stable parallel safe
-as $$ select coalesce(current_setting('tiergate.scope', true) in ('platform', 'team:' || team), false) $$;
+as $$
+  select coalesce(current_setting('tiergate.scope', true) = 'platform'
+    or (team <> '' and current_setting('tiergate.scope', true) = 'team:' || team), false)
+$$;
 -- +goose StatementEnd
 
 alter table teams enable row level security;
