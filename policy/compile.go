@@ -17,6 +17,8 @@ const (
 	accessPoint = "data.tiergate.access.decision"
 	limitsPoint = "data.tiergate.limits.limits"
 	adminPoint  = "data.tiergate.admin.allow"
+
+	entryPoints = 4
 )
 
 // Bounds of an admin's modules.
@@ -52,8 +54,9 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 	e.ownAccess = !slices.ContainsFunc(slices.Collect(maps.Values(own)), func(m *ast.Module) bool {
 		return m.Package.Path.HasPrefix(ast.MustParseRef("data.tiergate.access"))
 	})
-	for name, into := range map[string]**entryPoint{tierPoint: &e.tier, accessPoint: &e.access, limitsPoint: &e.limits, adminPoint: &e.admin} {
-		if *into, err = prepare(compiler, name); err != nil {
+	points := [entryPoints]**entryPoint{&e.tier, &e.access, &e.limits, &e.admin}
+	for i, name := range [entryPoints]string{tierPoint, accessPoint, limitsPoint, adminPoint} {
+		if *points[i], err = prepare(compiler, name, i); err != nil {
 			return nil, refusal("", err)
 		}
 	}

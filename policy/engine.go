@@ -57,10 +57,10 @@ type Engine struct {
 	// What is built for each evaluation.
 	tierShape, accessShape, limitsShape shape
 
-	answers *cache
-	keys    sync.Pool // of *keyBuilder
-	places  chan struct{}
-	breaker breaker
+	answers  *cache
+	keys     sync.Pool // of *keyBuilder
+	places   chan struct{}
+	breakers [entryPoints]breaker
 
 	evaluations, overruns, misses atomic.Int64
 }
@@ -228,7 +228,9 @@ type AdminInput struct {
 
 // AllowAdmin says whether the caller may do it. Anything but true is a refusal. It is
 // never cached.
-func (e *Engine) AllowAdmin(_ context.Context, in AdminInput) (bool, error) {
+func (e *Engine) AllowAdmin(_ context.Context, in AdminInput) (bool, error) { return e.allowAdmin(in) }
+
+func (e *Engine) allowAdmin(in AdminInput) (bool, error) {
 	document, err := ast.InterfaceToValue(map[string]any{
 		"caller":   map[string]any{"id": in.Caller.ID, "role": string(in.Caller.Role)},
 		"action":   in.Action,
@@ -255,11 +257,20 @@ type Stats struct {
 	AccessReads string // what an access decision depends on, such as "input.feature.tiers"
 }
 
+func (e *Engine) resting() bool {
+	for i := range e.breakers {
+		if e.breakers[i].resting() {
+			return true
+		}
+	}
+	return false
+}
+
 // Stats returns the figures now. It walks the cache: not for every request.
 func (e *Engine) Stats() Stats {
 	bytes, items := e.answers.held()
 	return Stats{
 		Misses: e.misses.Load(), Evaluations: e.evaluations.Load(), Overruns: e.overruns.Load(),
-		CacheBytes: bytes, CacheItems: items, Resting: e.breaker.resting(), AccessReads: e.accessReads.String(),
+		CacheBytes: bytes, CacheItems: items, Resting: e.resting(), AccessReads: e.accessReads.String(),
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 // An entryPoint is one prepared query and what it depends on.
 type entryPoint struct {
+	breaker  int    // which of the engine's breakers is its own
 	name     string // such as "data.tiergate.access.decision"
 	query    ast.Body
 	compiler ast.QueryCompiler
@@ -25,7 +26,7 @@ type entryPoint struct {
 
 const answerVar = ast.Var("answer")
 
-func prepare(c *ast.Compiler, name string) (*entryPoint, error) {
+func prepare(c *ast.Compiler, name string, breaker int) (*entryPoint, error) {
 	ref, err := ast.ParseRef(name)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func prepare(c *ast.Compiler, name string) (*entryPoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", name, err)
 	}
-	return &entryPoint{name: name, query: query, compiler: qc, reads: project(c, ref)}, nil
+	return &entryPoint{breaker: breaker, name: name, query: query, compiler: qc, reads: project(c, ref)}, nil
 }
 
 // A stopwatch stops one evaluation at a time when its time is over. OPA asks it between
@@ -54,7 +55,7 @@ type stopwatch struct {
 
 const (
 	greedyAsks    = 2000 // expressions: well over what a deadline is for
-	starvedFactor = 10
+	starvedFactor = 40
 )
 
 // Cancel marks the deadline.
@@ -127,9 +128,10 @@ var errUndefined = errors.New("undefined")
 // evaluate answers one entry point for one input document, under the deadline and with no
 // more than the allowed number of others at once.
 func (e *Engine) evaluate(p *entryPoint, input *ast.Term) (*ast.Term, error) {
-	if e.breaker.resting() {
+	breaker := &e.breakers[p.breaker]
+	if breaker.resting() {
 		return nil, tiergate.Errorf(tiergate.Unavailable,
-			"the policy overran its deadline of %s %d times in a row and rests for %s", e.settings.Deadline, breakAfter, restFor)
+			"%s overran its deadline of %s %d times in a row and rests for %s", p.name, e.settings.Deadline, breakAfter, restFor)
 	}
 	if err := e.enter(); err != nil {
 		return nil, err
@@ -142,14 +144,14 @@ func (e *Engine) evaluate(p *entryPoint, input *ast.Term) (*ast.Term, error) {
 	answer, err := e.run(p, input, watch)
 	switch {
 	case topdown.IsCancel(err):
-		e.breaker.overran()
+		breaker.overran()
 		e.overruns.Add(1)
 		return nil, tiergate.Errorf(tiergate.Unavailable, "%s overran its deadline of %s", p.name, e.settings.Deadline)
 	case err != nil:
-		e.breaker.finished()
+		breaker.finished()
 		return nil, fmt.Errorf("evaluate %s: %w", p.name, err)
 	}
-	e.breaker.finished()
+	breaker.finished()
 	if answer == nil {
 		return nil, fmt.Errorf("evaluate %s: %w", p.name, errUndefined)
 	}
