@@ -51,7 +51,7 @@ func TestEngine_answers_as_flagd_core(t *testing.T) {
 			}
 			changes = append(changes, tiergate.PutOf(&f.Flags[i]))
 		}
-		e := evaluator.New(evaluator.Options{})
+		e := newEngine(evaluator.Options{})
 		apply(t, e, whole(1, changes...))
 		return func(q flagdtest.Question) flagdtest.Answer {
 			d := askAt(t, e, q.Flag, string(q.Context), time.Unix(q.Now, 0))

@@ -114,7 +114,7 @@ func TestGeneration_Decide_two_memberships(t *testing.T) {
 // The caller's tier counts only where a setting says so.
 func TestOptions_TrustContextTier(t *testing.T) {
 	for _, trusted := range []bool{false, true} {
-		e := evaluator.New(evaluator.Options{TrustContextTier: trusted})
+		e := newEngine(evaluator.Options{TrustContextTier: trusted})
 		apply(t, e, whole(1,
 			tiergate.PutOf(&tiergate.Tier{Key: "free", Name: "Free"}),
 			tiergate.PutOf(&tiergate.Tier{Key: "pro", Name: "Pro", Rank: 1}),

@@ -36,7 +36,7 @@ decision := {"allow": false, "reason": "closed"}
 
 // Before the first state there is nothing in force.
 func TestEngine_begins_with_nothing(t *testing.T) {
-	e := evaluator.New(evaluator.Options{})
+	e := newEngine(evaluator.Options{})
 	if e.Generation() != nil || e.Current() != nil || e.Quarantined() != nil {
 		t.Error("there is a generation")
 	}
@@ -50,7 +50,7 @@ func TestEngine_begins_with_nothing(t *testing.T) {
 
 // The state in force, given to another engine, decides the same.
 func TestEngine_State_can_be_applied(t *testing.T) {
-	e, other := demo(t), evaluator.New(evaluator.Options{})
+	e, other := demo(t), newEngine(evaluator.Options{})
 	state, ok := e.State()
 	if !ok {
 		t.Fatal("no state")
@@ -99,7 +99,7 @@ func TestEngine_Apply_refuses_policies(t *testing.T) {
 
 // The hook may let in what the program itself did not admit.
 func TestOptions_Admitted(t *testing.T) {
-	e := evaluator.New(evaluator.Options{Admitted: func(b *tiergate.PolicyBundle) bool { return b.Admission == "local" }})
+	e := newEngine(evaluator.Options{Admitted: func(b *tiergate.PolicyBundle) bool { return b.Admission == "local" }})
 	apply(t, e, whole(1, append(conformance.Demo(), bundle(1, denyAll, func(b *tiergate.PolicyBundle) { b.Admission = "local" }))...))
 	if d := ask(t, e, "new-dashboard", `{}`); !d.Denied {
 		t.Errorf("the policy is not in force: %+v", d)
@@ -179,7 +179,7 @@ func TestEngine_quarantines_single_flags(t *testing.T) {
 // Any sequence of steps decides as the same state does when it is compiled at once.
 func TestEngine_steps_equal_a_whole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		e := evaluator.New(evaluator.Options{})
+		e := newEngine(evaluator.Options{})
 		must := func(err error) {
 			if err != nil {
 				t.Fatal(err)
@@ -194,7 +194,7 @@ func TestEngine_steps_equal_a_whole(t *testing.T) {
 			must(e.Apply(t.Context(), step(rev+2, changes...)))
 		}
 		state, _ := e.State()
-		fresh := evaluator.New(evaluator.Options{})
+		fresh := newEngine(evaluator.Options{})
 		must(fresh.Apply(t.Context(), state))
 		for _, set := range []string{"", "other"} {
 			for _, user := range []string{"alice", "bob", "carol", ""} {

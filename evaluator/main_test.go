@@ -40,7 +40,7 @@ func apply(tb testing.TB, e *evaluator.Engine, r tiergate.Revision) {
 // demo is an engine over the demo data and more changes.
 func demo(tb testing.TB, more ...tiergate.Change) *evaluator.Engine {
 	tb.Helper()
-	e := evaluator.New(evaluator.Options{})
+	e := newEngine(evaluator.Options{})
 	apply(tb, e, whole(1, append(conformance.Demo(), more...)...))
 	return e
 }
@@ -82,3 +82,10 @@ func askAt(tb testing.TB, e *evaluator.Engine, flag, context string, now time.Ti
 }
 
 func name(kind string, n int) string { return fmt.Sprintf("%s-%06d", kind, n) }
+
+// newEngine gives policies time: on a busy machine a test may stand still for longer than
+// an evaluation may take.
+func newEngine(o evaluator.Options) *evaluator.Engine {
+	o.Policy.Deadline = time.Minute
+	return evaluator.New(o)
+}

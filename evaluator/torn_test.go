@@ -35,7 +35,7 @@ func together(n int) []tiergate.Change {
 // torn writes revisions while readers pin generations, until so many reads were made. It
 // returns how many generations were torn and how many revisions came into force.
 func torn(tb testing.TB, reads int64) (bad, revisions int64) {
-	e := evaluator.New(evaluator.Options{})
+	e := newEngine(evaluator.Options{})
 	apply(tb, e, whole(1, together(0)...))
 	var left, wrong atomic.Int64
 	left.Store(reads)
