@@ -16,6 +16,7 @@ type node struct {
 	// spread nodes have one kid that yields the argument, or the list of arguments.
 	spread bool
 	strict bool // === and !==, and var by the rules of a computed path
+	plain  bool // an (in)equality whose second operand is a constant or a variable
 	head   head
 	lit    tiergate.Value // of opConst
 	path   []string       // of opVar and simple opMissing
@@ -163,7 +164,11 @@ func (b *builder) comparison(op *operator, args *syntax) (node, error) {
 		return failNode(errArguments), nil
 	}
 	kids, err := b.compiledAll(args.list)
-	return node{op: op.id, strict: isStrict(op.id), kids: kids}, err
+	n := node{op: op.id, strict: isStrict(op.id), kids: kids}
+	if len(kids) == 2 && op.id <= opNotSame {
+		n.plain = kids[1].isConst() || kids[1].op == opVar && !kids[1].folded && len(kids[1].kids) == 0
+	}
+	return n, err
 }
 
 func isStrict(op opID) bool { return op == opSame || op == opNotSame }

@@ -217,7 +217,7 @@ func looseEqual(a, b tiergate.Value) bool {
 	case isNullish(a) || isNullish(b):
 		return isNullish(a) && isNullish(b)
 	case isComposite(a) && isComposite(b):
-		return a == b
+		return a.Same(b)
 	}
 	a, b = toPrimitive(a), toPrimitive(b)
 	if isString(a) && isString(b) {
@@ -251,7 +251,7 @@ func strictEqual(a, b tiergate.Value) bool {
 	case tiergate.StringValue:
 		return a.Text() == b.Text()
 	}
-	return a == b
+	return !isComposite(a) || a.Same(b)
 }
 
 // sameValueZero is the equality of Array.prototype.includes: === but NaN is NaN.

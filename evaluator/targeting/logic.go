@@ -74,6 +74,11 @@ func (m *machine) comparison(n *node) (tiergate.Value, bool) {
 		if !ok {
 			return right, false
 		}
+		// Two words are what rules compare most: nothing to check and nothing to convert.
+		if n.plain && isString(left) && isString(right) {
+			m.charge(len(right.Text()))
+			return tiergate.BoolOf((left.Text() == right.Text()) == (n.op == opEqual || n.op == opSame)), true
+		}
 		if !n.strict {
 			if right, ok = m.comparable(right, m.frame.prev); !ok {
 				return right, false
