@@ -69,12 +69,11 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 
 // project works out what the answers depend on and what is built to find them.
 func (e *Engine) project() {
-	isResolved := func(l leaf) bool { return l.kind == subjectTier }
+	isResolved := func(l leaf) bool { return l.kind == subjectTier || l.kind == attributesTier }
 	e.accessReads = e.tier.reads.union(e.access.reads)
 	e.accessLeaves = slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
 	e.limitsLeaves = leavesOf(e.limits.reads)
-	e.tierShape = shapeOf(e.tier.reads, leavesOf(e.tier.reads))
-	e.accessShape = shapeOf(e.access.reads, leavesOf(e.access.reads))
+	e.accessShape = shapeOf(e.accessReads, leavesOf(e.accessReads))
 	e.limitsShape = shapeOf(e.limits.reads, e.limitsLeaves)
 }
 

@@ -136,26 +136,3 @@ func TestEngine_Access_hit_allocates_nothing(t *testing.T) {
 		t.Errorf("a hit allocates %v times", n)
 	}
 }
-
-func BenchmarkAccess_cached(b *testing.B) {
-	e := compileDemo(b)
-	in := &policy.Input{Feature: reports, Subject: ivanHome}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := e.Access(in); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// An uncached decision: tier and access evaluated, allowed.
-func BenchmarkAccess_uncached(b *testing.B) {
-	e := compileDemo(b)
-	in := &policy.Input{Feature: reports, Subject: ivanHome}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := e.Decide(in); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -20,6 +20,11 @@ import (
 	"github.com/tiergate/tiergate/rego"
 )
 
+// oracleData are the demo's tiers as the oracle has them.
+const oracleData = `{"tiergate": {"definitions": {"limits": {}, "config": {"b": 1},
+		"tiers": {"free": {"key": "free", "name": "Free", "rank": 0}, "pro": {"key": "pro", "name": "Pro", "rank": 10},
+		          "enterprise": {"key": "enterprise", "name": "Enterprise", "rank": 20}}}}}`
+
 // An oracle answers by plain evaluation of the whole input, with OPA's own front door. It
 // knows nothing of projections, of caches and of how an Engine builds its input.
 type oracle struct {
@@ -51,10 +56,7 @@ func newOracle(t interface {
 	if compiler.Compile(parsed); compiler.Failed() {
 		t.Fatalf("the oracle refuses the policy: %v", compiler.Errors)
 	}
-	const data = `{"tiergate": {"definitions": {"limits": {}, "config": {"b": 1},
-		"tiers": {"free": {"key": "free", "name": "Free", "rank": 0}, "pro": {"key": "pro", "name": "Pro", "rank": 10},
-		          "enterprise": {"key": "enterprise", "name": "Enterprise", "rank": 20}}}}}`
-	store := inmem.NewFromReader(strings.NewReader(data))
+	store := inmem.NewFromReader(strings.NewReader(oracleData))
 	o := &oracle{known: map[string]oracleAnswer{}}
 	for query, into := range map[string]*oparego.PreparedEvalQuery{
 		"data.tiergate.subject.tier": &o.tier, "data.tiergate.access.decision": &o.access,

@@ -78,22 +78,55 @@ var (
 	nameUser, nameTeam, nameKey, nameTier               = names["user"], names["team"], names["key"], names["tier"]
 )
 
-// document builds the input document as Rego sees it. With a tier, it is the input of
-// access and limits; without, that of the effective tier, which has none to be read.
+// A draft is an input document but for the effective tier, so that the one that is asked
+// for it and those that have it share all the rest. Not safe for concurrent use.
+//
 // Every text in it is a copy: what is built may outlive the request, in caches of OPA.
-func (s *shape) document(in *Input, tier string, resolved bool) *ast.Term {
-	top := make([][2]*ast.Term, 0, 4)
+type draft struct {
+	shape                    *shape
+	top, subject, attributes [][2]*ast.Term
+}
+
+func (s *shape) draft(in *Input) *draft {
+	d := &draft{shape: s, top: make([][2]*ast.Term, 0, 4)}
 	if s.hasAny(featureName, featureMetadata) {
-		top = append(top, ast.Item(nameFeature, s.feature(in.Feature)))
-	}
-	if s.hasAny(userID, subjectTier) {
-		top = append(top, ast.Item(nameSubject, s.subject(&in.Subject, tier, resolved)))
-	}
-	if s.has(attributes, subjectTier, teamID) {
-		top = append(top, ast.Item(nameAttributes, s.context(in, tier, resolved)))
+		d.top = append(d.top, ast.Item(nameFeature, s.feature(in.Feature)))
 	}
 	if s.hasAny(clockYear, clockHour) {
-		top = append(top, ast.Item(nameClock, s.clock(&in.Clock)))
+		d.top = append(d.top, ast.Item(nameClock, s.clock(&in.Clock)))
+	}
+	if s.hasAny(userID, subjectTier) {
+		d.subject = s.subject(&in.Subject)
+	}
+	if s.has(attributes, attributesTeam) {
+		d.attributes = s.context(in)
+	}
+	return d
+}
+
+// unresolved is the document that the effective tier is worked out from: it has none.
+func (d *draft) unresolved() *ast.Term { return d.document(d.subject, d.attributes) }
+
+// resolved is the document with an effective tier, where access and limits see it.
+func (d *draft) resolved(tier string) *ast.Term {
+	term := textTerm(tier)
+	subject, attributes := d.subject, d.attributes
+	if d.shape.has(subjectTier) {
+		subject = append(subject, ast.Item(nameTier, term))
+	}
+	if d.shape.has(attributesTier) {
+		attributes = append(attributes, ast.Item(nameTier, term))
+	}
+	return d.document(subject, attributes)
+}
+
+func (d *draft) document(subject, context [][2]*ast.Term) *ast.Term {
+	top := d.top
+	if d.shape.hasAny(userID, subjectTier) {
+		top = append(top, ast.Item(nameSubject, ast.ObjectTerm(subject...)))
+	}
+	if d.shape.hasAny(attributesTier, attributes) {
+		top = append(top, ast.Item(nameAttributes, ast.ObjectTerm(context...)))
 	}
 	return ast.ObjectTerm(top...)
 }
@@ -138,7 +171,7 @@ func (s *shape) feature(f *Feature) *ast.Term {
 	return m.object()
 }
 
-func (s *shape) subject(subject *Subject, tier string, resolved bool) *ast.Term {
+func (s *shape) subject(subject *Subject) [][2]*ast.Term {
 	items := make([][2]*ast.Term, 0, 4)
 	if subject.UserID != "" && s.hasAny(userID, userAttributes) {
 		m := s.members(4)
@@ -162,10 +195,7 @@ func (s *shape) subject(subject *Subject, tier string, resolved bool) *ast.Term 
 		}
 		items = append(items, ast.Item(nameKey, m.object()))
 	}
-	if resolved && s.has(subjectTier) {
-		items = append(items, ast.Item(nameTier, textTerm(tier)))
-	}
-	return ast.ObjectTerm(items...)
+	return items
 }
 
 func (s *shape) team(subject *Subject) *ast.Term {
@@ -193,9 +223,9 @@ func (s *shape) team(subject *Subject) *ast.Term {
 	return m.object()
 }
 
-// context builds input.attributes: the caller's, with the resolved tier and team in place
-// of the caller's.
-func (s *shape) context(in *Input, tier string, resolved bool) *ast.Term {
+// context builds the members of input.attributes: the caller's, with the resolved team in
+// place of the caller's, and without a tier.
+func (s *shape) context(in *Input) [][2]*ast.Term {
 	var items [][2]*ast.Term
 	if s.has(attributes) && in.Attributes.Kind() == tiergate.ObjectValue {
 		for i := range in.Attributes.Len() {
@@ -206,13 +236,10 @@ func (s *shape) context(in *Input, tier string, resolved bool) *ast.Term {
 			items = append(items, ast.Item(textTerm(name), termOf(in.Attributes.Index(i))))
 		}
 	}
-	if resolved && s.has(subjectTier) {
-		items = append(items, ast.Item(nameTier, textTerm(tier)))
-	}
-	if in.Subject.Team != nil && s.has(teamID) {
+	if in.Subject.Team != nil && s.has(attributesTeam) {
 		items = append(items, ast.Item(nameTeam, textTerm(in.Subject.Team.row.ID)))
 	}
-	return ast.ObjectTerm(items...)
+	return items
 }
 
 func (s *shape) clock(c *Clock) *ast.Term {

@@ -21,6 +21,8 @@ type Settings struct {
 	CacheBytes  int           // what the cache may hold; default 32 MiB
 	Deadline    time.Duration // of one evaluation, by the wall clock; default 5 ms
 	Concurrency int           // evaluations at once; default 2 for each processor
+
+	patience int // deadlines that a starved evaluation has; see stopwatch
 }
 
 func (s Settings) withDefaults() Settings {
@@ -32,6 +34,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Concurrency <= 0 {
 		s.Concurrency = 2 * runtime.GOMAXPROCS(0)
+	}
+	if s.patience <= 0 {
+		s.patience = defaultPatience
 	}
 	return s
 }
@@ -55,7 +60,7 @@ type Engine struct {
 	accessLeaves []leaf
 	limitsLeaves []leaf
 	// What is built for each evaluation.
-	tierShape, accessShape, limitsShape shape
+	accessShape, limitsShape shape
 
 	answers  *cache
 	keys     sync.Pool // of *keyBuilder
@@ -125,7 +130,8 @@ func (e *Engine) Access(in *Input) (Access, error) {
 // decide answers without the cache: the tier, then access with that tier, then for a
 // denial the lowest tier that would be allowed.
 func (e *Engine) decide(in *Input) (Access, error) {
-	term, err := e.evaluate(e.tier, e.tierShape.document(in, "", false))
+	d := e.accessShape.draft(in)
+	term, err := e.evaluate(e.tier, d.unresolved())
 	if err != nil {
 		return Access{}, err
 	}
@@ -133,7 +139,7 @@ func (e *Engine) decide(in *Input) (Access, error) {
 	if !ok {
 		return Access{}, fmt.Errorf("%s is %.80s and no string", e.tier.name, term)
 	}
-	answer, err := e.decideAs(in, e.definitions.intern(string(tier)))
+	answer, err := e.decideAs(d, e.definitions.intern(string(tier)))
 	if err != nil || answer.Allow || !e.access.reads.reads("subject", "tier") && !e.access.reads.reads("attributes", "tier") {
 		return answer, err
 	}
@@ -141,7 +147,7 @@ func (e *Engine) decide(in *Input) (Access, error) {
 		if other == answer.Tier {
 			continue
 		}
-		upgraded, err := e.decideAs(in, other)
+		upgraded, err := e.decideAs(d, other)
 		if err != nil {
 			return Access{}, err
 		}
@@ -154,8 +160,8 @@ func (e *Engine) decide(in *Input) (Access, error) {
 }
 
 // decideAs answers what access would be on a tier.
-func (e *Engine) decideAs(in *Input, tier string) (Access, error) {
-	term, err := e.evaluate(e.access, e.accessShape.document(in, tier, true))
+func (e *Engine) decideAs(d *draft, tier string) (Access, error) {
+	term, err := e.evaluate(e.access, d.resolved(tier))
 	if err != nil {
 		return Access{}, err
 	}

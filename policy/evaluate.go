@@ -44,7 +44,7 @@ func prepare(c *ast.Compiler, name string, breaker int) (*entryPoint, error) {
 //
 // The deadline is by the wall clock, and on a busy machine a goroutine may lose the
 // processor for longer than that. So an evaluation that has done next to nothing by its
-// deadline is taken for starved, not for greedy, and has starvedFactor deadlines.
+// deadline is taken for starved, not for greedy, and has patience deadlines.
 type stopwatch struct {
 	over   atomic.Bool // the deadline has passed
 	timer  *time.Timer
@@ -54,8 +54,8 @@ type stopwatch struct {
 }
 
 const (
-	greedyAsks    = 2000 // expressions: well over what a deadline is for
-	starvedFactor = 40
+	greedyAsks      = 2000 // expressions: well over what a deadline is for
+	defaultPatience = 100  // deadlines
 )
 
 // Cancel marks the deadline.
@@ -73,10 +73,10 @@ func (s *stopwatch) Cancelled() bool {
 
 var stopwatches = sync.Pool{New: func() any { return &stopwatch{} }}
 
-// startStopwatch takes one that runs for d.
-func startStopwatch(d time.Duration) *stopwatch {
+// startStopwatch takes one that runs for d, and for patience times d when starved.
+func startStopwatch(d time.Duration, patience int) *stopwatch {
 	s := stopwatches.Get().(*stopwatch)
-	s.asked, s.greedy, s.last = 0, false, time.Now().Add(d*starvedFactor)
+	s.asked, s.greedy, s.last = 0, false, time.Now().Add(d*time.Duration(patience))
 	if s.timer == nil {
 		s.timer = time.AfterFunc(d, s.Cancel)
 	} else {
@@ -137,7 +137,7 @@ func (e *Engine) evaluate(p *entryPoint, input *ast.Term) (*ast.Term, error) {
 		return nil, err
 	}
 	defer e.leave()
-	watch := startStopwatch(e.settings.Deadline)
+	watch := startStopwatch(e.settings.Deadline, e.settings.patience)
 	defer watch.stop()
 	e.evaluations.Add(1)
 

@@ -63,8 +63,10 @@ func (b *keyBuilder) appendLeaf(dst []byte, l *leaf, in *Input, tier string) ([]
 			return append(dst, tagUndefined), true
 		}
 		return appendStrings(dst, in.Subject.Key.Scopes)
-	case subjectTier:
+	case subjectTier, attributesTier:
 		return appendText(dst, tagString, tier), true
+	case attributesTeam:
+		return appendTeamLeaf(dst, &leaf{kind: teamID}, &in.Subject)
 	case attributes:
 		return appendAttributes(dst, l.sub, in.Attributes)
 	}

@@ -35,8 +35,10 @@ const (
 	teamByKey
 	keyID
 	keyScopes
-	subjectTier // resolved, and no part of the key of an access decision
-	attributes  // without tier and team
+	subjectTier    // resolved, and no part of the key of an access decision
+	attributesTier // the same
+	attributesTeam // the resolved team's id
+	attributes     // without tier and team
 	clockYear
 	clockMonth
 	clockDay
@@ -71,8 +73,8 @@ var schema = []struct {
 	{[]string{"subject", "key", "id"}, keyID},
 	{[]string{"subject", "key", "scopes"}, keyScopes},
 	{[]string{"subject", "tier"}, subjectTier},
-	{[]string{"attributes", "tier"}, subjectTier},
-	{[]string{"attributes", "team"}, teamID},
+	{[]string{"attributes", "tier"}, attributesTier},
+	{[]string{"attributes", "team"}, attributesTeam},
 	{[]string{"attributes"}, attributes},
 	{[]string{"clock", "year"}, clockYear},
 	{[]string{"clock", "month"}, clockMonth},

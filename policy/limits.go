@@ -43,7 +43,7 @@ func (e *Engine) Limits(in *Input, tier string) ([]Limit, error) {
 const limitBytes = 256
 
 func (e *Engine) findLimits(in *Input, tier string) ([]Limit, error) {
-	term, err := e.evaluate(e.limits, e.limitsShape.document(in, tier, true))
+	term, err := e.evaluate(e.limits, e.limitsShape.draft(in).resolved(tier))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ const (
 // try compiles a policy and asks every entry point worst-case questions. It runs in the
 // child process of Admit.
 func try(modules map[string]string, defs Definitions) error {
-	e, err := Compile(modules, defs)
+	e, err := Settings{patience: 4}.Compile(modules, defs)
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,10 @@ func (e *Engine) tryDecision(in *Input) error {
 	return e.verdict(err, in)
 }
 
-// patiently tries up to three times: a machine that is busy with other things is not the
+// patiently tries up to five times: a machine that is busy with other things is not the
 // policy's fault.
 func patiently[T any](e *Engine, ask func() (T, error)) (answer T, err error) {
-	for range 3 {
+	for range 5 {
 		before := e.overruns.Load()
 		if answer, err = ask(); e.overruns.Load() == before {
 			return answer, err
