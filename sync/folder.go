@@ -177,8 +177,14 @@ func readRegular(path string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// take parses new content; what was there stays if that is not possible.
-func (f *file) take(name string, data []byte) error {
+// take parses new content; what was there stays if that is not possible. One file on which
+// a parser panics must not keep all others from being read.
+func (f *file) take(name string, data []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("bug: reading it panicked: %v", p)
+		}
+	}()
 	switch {
 	case filepath.Ext(name) == ".rego":
 		f.module = string(data)

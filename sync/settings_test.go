@@ -99,6 +99,36 @@ func TestSettings_names_the_line_of_a_mistake(t *testing.T) {
 	}
 }
 
+// FuzzSettings reads arbitrary text as tiers.yaml and teams.yaml; what is accepted is valid.
+func FuzzSettings(f *testing.F) {
+	for _, name := range []string{"tiers.yaml", "teams.yaml"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "folder", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("tiers: [&a {key: *a}]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, name := range []string{"tiers.yaml", "teams.yaml"} {
+			taken := file{}
+			if taken.take(name, data) != nil {
+				continue
+			}
+			for _, tier := range taken.settings.Tiers {
+				if err := tier.Validate(); err != nil {
+					t.Errorf("an invalid tier was taken: %v", err)
+				}
+			}
+			for _, thing := range append(pointers(taken.settings.Users), pointers(taken.settings.Limits)...) {
+				if _, err := appendRecord(nil, thing); err != nil {
+					t.Errorf("a thing was taken that cannot be kept: %v", err)
+				}
+			}
+		}
+	})
+}
+
 // Settings are put in force with the flags, and a tier that there is not is named.
 func TestFileSource_puts_settings_in_force(t *testing.T) {
 	dir := t.TempDir()
