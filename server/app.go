@@ -17,6 +17,7 @@ const (
 	WriteTimeout    = 10 * time.Second
 	IdleTimeout     = 60 * time.Second // between two requests of one connection
 	MaxHeaderBytes  = 8 << 10
+	writeBuffer     = 16 << 10  // holds a bulk answer about 100 flags, so that it is one write
 	MaxBodyBytes    = 1_000_000 // the default of Config.BodyLimit: flagd's limit
 	DefaultMaxConns = 4096
 )
@@ -62,6 +63,7 @@ func NewApp(cfg Config, doors ...Door) *fiber.App {
 		WriteTimeout:                 WriteTimeout,
 		IdleTimeout:                  IdleTimeout,
 		ReadBufferSize:               MaxHeaderBytes,
+		WriteBufferSize:              writeBuffer,
 		DisablePreParseMultipartForm: true,
 		ErrorHandler:                 f.routeFailed,
 	})

@@ -13,20 +13,22 @@ const (
 	lingerBytes = 32 << 20
 )
 
-// lingering accepts connections that Linger can mark.
-type lingering struct{ *net.TCPListener }
+// listener accepts connections of type conn.
+type listener struct{ *net.TCPListener }
 
-func (l lingering) Accept() (net.Conn, error) {
+func (l listener) Accept() (net.Conn, error) {
 	c, err := l.AcceptTCP()
 	if err != nil {
 		return nil, err
 	}
-	return &lingerConn{TCPConn: c}, nil
+	return &conn{TCPConn: c}, nil
 }
 
-type lingerConn struct {
+// conn is a TCP connection that can linger and whose deadlines are cheap.
+type conn struct {
 	*net.TCPConn
-	marked atomic.Bool
+	read, write deadline
+	marked      atomic.Bool // by Linger
 }
 
 // Linger makes the close of c wait until its peer has read what was written: for a second
@@ -37,13 +39,13 @@ func Linger(c net.Conn) {
 	if outer, ok := c.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
 		c = outer.NetConn()
 	}
-	if lc, ok := c.(*lingerConn); ok {
+	if lc, ok := c.(*conn); ok {
 		lc.marked.Store(true)
 	}
 }
 
-func (c *lingerConn) Close() error {
-	if c.marked.Swap(false) && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+func (c *conn) Close() error {
+	if c.marked.Swap(false) && c.CloseWrite() == nil && c.TCPConn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes)
 	}
 	return c.TCPConn.Close()

@@ -85,5 +85,5 @@ func listenTCP(addr string, secure bool, opts Options) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s (%s): %w", addr, opts.flag(), err)
 	}
-	return lingering{ln}, nil
+	return listener{ln}, nil
 }
