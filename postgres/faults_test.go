@@ -204,7 +204,7 @@ func TestFeed_captures_psql(t *testing.T) {
 // Postgres stopped and started again: Follow says that it is away, and following again
 // goes on where it was.
 func TestFeed_survives_a_restart(t *testing.T) {
-	dir := t.TempDir()
+	dir := pgtest.Folder(t)
 	settings := map[string]string{"fsync": "off", "shared_buffers": "16MB"}
 	c, err := localpg.Start(t.Context(), localpg.Config{Dir: dir, Settings: settings})
 	if err != nil {

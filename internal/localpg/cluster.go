@@ -127,7 +127,7 @@ func (c *Cluster) start(ctx context.Context, settings map[string]string, who acc
 	}
 	c.bin = bin
 	if made == 0 {
-		if err := c.initialize(ctx, bin, who); err != nil {
+		if err := c.initialize(ctx, bin, who, settings["fsync"] == "off"); err != nil {
 			return err
 		}
 	}
@@ -154,14 +154,17 @@ func (c *Cluster) dataVersion() (int, error) {
 }
 
 // initialize makes the data beside its place and renames it, so that a half-made
-// cluster is never taken for one.
-func (c *Cluster) initialize(ctx context.Context, bin binaries, who account) error {
+// cluster is never taken for one. A hasty one need not survive a power cut.
+func (c *Cluster) initialize(ctx context.Context, bin binaries, who account, hasty bool) error {
 	half := c.place.data + ".new"
 	if err := os.RemoveAll(half); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, bin.path("initdb"), "-D", half, "-U", "postgres",
-		"--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C", "--no-instructions")
+	args := []string{"-D", half, "-U", "postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C", "--no-instructions"}
+	if hasty {
+		args = append(args, "--no-sync")
+	}
+	cmd := exec.CommandContext(ctx, bin.path("initdb"), args...)
 	cmd.Dir = c.place.base
 	cmd.SysProcAttr = runAs(who)
 	cmd.Env = environment()

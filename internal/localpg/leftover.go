@@ -49,20 +49,22 @@ func (c *Cluster) clearLeftover(ctx context.Context) error {
 		if err := syscall.Kill(f.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop the Postgres that was left running as process %d: %w", f.pid, err)
 		}
-		if waitGone(ctx, f.pid, stopTimeout) {
+		if waitGone(ctx, f.pid, c.place.data) {
 			return nil
 		}
 	}
 	return fmt.Errorf("the Postgres that was left running as process %d does not stop; stop it by hand", f.pid)
 }
 
-func waitGone(ctx context.Context, pid int, timeout time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// waitGone waits until a process is no server on the data any more. It may still be there
+// as a zombie, where nobody collects orphans.
+func waitGone(ctx context.Context, pid int, data string) bool {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || !isServerOf(ctx, pid, data) {
 			return true
 		}
 		select {

@@ -70,7 +70,13 @@ func baseOf(dir string, who account) (string, error) {
 	}
 	base := filepath.Join(farDirs, "postgres-"+shortHash(dir))
 	if err := os.MkdirAll(farDirs, 0o755); err != nil {
-		return "", fmt.Errorf("uid %d cannot enter %s, and the folder beside it cannot be made: %w", who.uid, dir, err)
+		return "", fmt.Errorf("uid %d cannot enter %s, and a folder that it can enter cannot be made: %w", who.uid, dir, err)
+	}
+	if err := os.Chmod(farDirs, 0o755); err != nil { // whatever our umask is
+		return "", err
+	}
+	if !canEnter(farDirs, who) {
+		return "", fmt.Errorf("Postgres would run as uid %d, which can enter neither %s nor %s; use another data directory", who.uid, dir, farDirs)
 	}
 	if err := os.WriteFile(pointer, []byte(base+"\n"), 0o644); err != nil {
 		return "", err

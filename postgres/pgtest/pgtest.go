@@ -68,6 +68,21 @@ func startCluster() (*localpg.Cluster, error) {
 	return c, postgres.Migrate(ctx, c.URL(templateName), postgres.MigrateOptions{})
 }
 
+// Folder makes a folder for a cluster of a test's own: every uid can enter it, which
+// t.TempDir is not, so that nothing is left elsewhere.
+func Folder(t testing.TB) string {
+	t.Helper()
+	d, err := os.MkdirTemp("", "tiergate-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(d) })
+	if err := os.Chmod(d, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // Cluster returns the cluster of this test process, and starts it when it is the first.
 func Cluster(t testing.TB) *localpg.Cluster {
 	t.Helper()

@@ -1,0 +1,137 @@
+package postgres
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/tiergate/tiergate"
+)
+
+func anyJSON() *rapid.Generator[any] {
+	return rapid.OneOf(
+		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.String().AsAny(), rapid.Float64().AsAny(),
+		rapid.SliceOfN(rapid.String(), 0, 3).AsAny(),
+		rapid.MapOfN(rapid.String(), rapid.SliceOfN(rapid.Int(), 0, 3), 0, 3).AsAny(),
+	)
+}
+
+// Walking an object finds the members that encoding/json finds.
+func TestEachMember_agrees_with_encoding_json(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.MapOfN(rapid.String(), anyJSON(), 0, 6).Draw(t, "object")
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Skip("JSON has no such number")
+		}
+		if rapid.Bool().Draw(t, "indented") {
+			text, _ = json.MarshalIndent(want, " ", "\t")
+		}
+		var plain map[string]any
+		if err := json.Unmarshal(text, &plain); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]any{}
+		var d decoder
+		err = eachMember(text, func(name, value []byte) error {
+			var v any
+			key, err := d.sharedName(name)
+			if err != nil {
+				return err
+			}
+			err = json.Unmarshal(value, &v)
+			got[key] = v
+			return err
+		})
+		if diff := cmp.Diff(plain, got); diff != "" || err != nil {
+			t.Fatalf("%s: %v\n%s", text, err, diff)
+		}
+	})
+}
+
+// Rules are read as tiergate.Rules reads them.
+func TestDecoder_rules_agree_with_encoding_json(t *testing.T) {
+	for _, text := range []string{
+		`{}`, `{"tiers": [], "percentage": 0}`, `{"percentage": 12.345, "tiers": ["a", "b\n"]}`, `{"targeting": null}`,
+		`{"targeting": {}}`, `{"targeting": {"if": [true, "on"]}, "other": [1]}`,
+	} {
+		var want tiergate.Rules
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := new(decoder).rules([]byte(text))
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", text, err, diff)
+		}
+	}
+}
+
+// What the server is and holds is judged in one sentence.
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want error
+		text string
+	}{
+		{judgeServer(140012, "14.12", "UTF8"), ErrTooOld, "PostgreSQL 14.12 is too old: tiergate needs 15 or later: the server is too old"},
+		{judgeSchema(0, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 is not migrated; run tiergate migrate: the database is not migrated`},
+		{judgeSchema(1, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 has schema 1 and this tiergate needs 2; run tiergate migrate: the database is not migrated`},
+		{judgeSchema(99, `"x" at h:1`), ErrTooNew, `the database "x" at h:1 has schema 99 and this tiergate knows 2; use a newer tiergate: the database is newer than this program`},
+	} {
+		if !errors.Is(c.err, c.want) || c.err.Error() != c.text {
+			t.Errorf("got %q, want %q", c.err, c.text)
+		}
+	}
+	if err := judgeServer(180001, "18.1", "SQL_ASCII"); tiergate.CodeOf(err) != tiergate.Conflict {
+		t.Errorf("another encoding: %v", err)
+	}
+	if err := judgeServer(150000, "15.0", "UTF8"); err != nil {
+		t.Error(err)
+	}
+}
+
+// No image makes the decoder panic, and what it takes it takes the same again.
+func FuzzDecoder(f *testing.F) {
+	for _, seed := range []string{
+		`{"id" : "f", "set" : "s", "type" : "boolean", "variants" : {"on": true}, "rules" : {"tiers": [], "percentage": 1.5}, "metadata" : {"a": 1}}`,
+		`{"id" : "u", "tier" : "pro", "attributes" : {"a": [1, {"b": "\"}"}]}}`, `{"amounts" : {"free": null, "pro": 5.0}}`, `{"a`, `{"a":`, `{"a":1`, `{"a":"\`, `[`, `{"a" 1}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	kinds := []tiergate.Kind{tiergate.KindFlagSet, tiergate.KindFlag, tiergate.KindTier, tiergate.KindLimit, tiergate.KindTeam, tiergate.KindUser,
+		tiergate.KindMember, tiergate.KindKey, tiergate.KindOverride, tiergate.KindGrant, tiergate.KindPolicy}
+	f.Fuzz(func(t *testing.T, image []byte) {
+		for _, kind := range kinds {
+			first, err1 := new(decoder).decode(kind, image)
+			second, err2 := new(decoder).decode(kind, image)
+			if (err1 == nil) != (err2 == nil) || !cmp.Equal(first, second, cmp.Comparer(func(a, b float64) bool { return a == b || a != a && b != b })) {
+				t.Errorf("%s: %v (%v), then %v (%v)", kind, first, err1, second, err2)
+			}
+		}
+	})
+}
+
+// No text makes ParseResume panic, and what it takes it writes back as it was.
+func FuzzParseResume(f *testing.F) {
+	for _, seed := range []string{
+		tiergate.Resume{}.String(), tiergate.Resume{Epoch: "0190", Rev: 1<<63 - 1, Hash: "ab", Schema: 1}.String(), "a:1:b", "a:-1:b:1", "a:01:b:1", ":::", "a:1:b:1:c", "a:+1:b:1",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := tiergate.ParseResume(text)
+		if err != nil {
+			if tiergate.CodeOf(err) != tiergate.Invalid {
+				t.Errorf("ParseResume(%q): %v, want invalid", text, err)
+			}
+			return
+		}
+		if r.String() != text || r.Rev < 0 || r.Schema < 0 {
+			t.Errorf("ParseResume(%q) = %+v", text, r)
+		}
+		_ = r.Revision()
+	})
+}
