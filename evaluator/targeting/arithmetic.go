@@ -105,8 +105,7 @@ func (m *machine) inverse(op opID, x tiergate.Value) (tiergate.Value, bool) {
 }
 
 func (m *machine) accumulate(op opID, v tiergate.Value) (tiergate.Value, bool) {
-	start := map[opID]int{opSubtract: 1, opDivide: 1, opModulo: 2}[op]
-	if v.Len() < start {
+	if v.Len() < leastOperands(op) {
 		return m.fail(errArguments)
 	}
 	acc, from := v.Index(0), 1
@@ -140,7 +139,7 @@ func (m *machine) foldedArithmetic(n *node) (tiergate.Value, bool) {
 	} else if !m.arguments(n, &a) {
 		return tiergate.Value{}, false
 	}
-	if a.n < map[opID]int{opSubtract: 1, opDivide: 1, opModulo: 2}[n.op] {
+	if a.n < leastOperands(n.op) {
 		return m.fail(errArguments)
 	}
 	for i := range a.n {
@@ -215,4 +214,14 @@ func (m *machine) extreme(n *node) (tiergate.Value, bool) {
 		return m.fail(errArguments)
 	}
 	return best, true
+}
+
+func leastOperands(op opID) int {
+	switch op {
+	case opSubtract, opDivide:
+		return 1
+	case opModulo:
+		return 2
+	}
+	return 0
 }

@@ -2,7 +2,6 @@ package targeting
 
 import (
 	"math"
-	"strconv"
 
 	"github.com/tiergate/tiergate"
 )
@@ -38,17 +37,12 @@ func (n *node) isConst() bool { return n.op == opConst }
 
 // A builder turns syntax into nodes.
 type builder struct {
-	path   []string
+	path   path
 	reads  Reads
 	inside int // operators around us that visit an array
 }
 
-func (b *builder) at(step string) func() {
-	b.path = append(b.path, step)
-	return func() { b.path = b.path[:len(b.path)-1] }
-}
-
-func (b *builder) error(err error) error { return errorAt(b.path, err.Error()) }
+func (b *builder) error(err error) error { return b.path.error(err.Error()) }
 
 // compiled builds a part that reads the context, and computes one that does not.
 func (b *builder) compiled(s *syntax) (node, error) {
@@ -57,11 +51,8 @@ func (b *builder) compiled(s *syntax) (node, error) {
 		kids, err := b.compiledAll(s.list)
 		return listNode(kids), err
 	case operation:
-		dot := "."
-		if len(b.path) == 0 {
-			dot = ""
-		}
-		defer b.at(dot + s.op.name)()
+		b.path.enter(s.op.name, 0)
+		defer b.path.leave()
 		if s.constant {
 			return b.fold(s)
 		}
@@ -73,12 +64,12 @@ func (b *builder) compiled(s *syntax) (node, error) {
 func (b *builder) compiledAll(ss []*syntax) ([]node, error) {
 	kids := make([]node, len(ss))
 	for i, s := range ss {
-		done := b.at("[" + strconv.Itoa(i) + "]")
+		b.path.enter("", i)
 		kid, err := b.compiled(s)
 		if err != nil {
 			return nil, err
 		}
-		done()
+		b.path.leave()
 		kids[i] = kid
 	}
 	return kids, nil
@@ -178,7 +169,7 @@ func (b *builder) arithmetic(op *operator, args *syntax) (node, error) {
 	if err != nil || n.spread {
 		return n, err
 	}
-	if least := map[opID]int{opModulo: 2, opDivide: 1, opSubtract: 1}[op.id]; len(n.kids) < least {
+	if len(n.kids) < leastOperands(op.id) {
 		return node{}, b.error(errArguments)
 	}
 	if op.id == opDivide && len(n.kids) == 1 {

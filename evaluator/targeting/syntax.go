@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tiergate/tiergate"
@@ -45,20 +44,44 @@ type reader struct {
 	shared map[string]json.RawMessage
 	parsed map[string]tiergate.Value
 	open   []string // the shared rules that we are inside of
-	path   []string // where we are, for errors
+	path   path
 	depth  int
 	nodes  int
 }
 
 func (r *reader) errorf(format string, args ...any) error {
-	return errorAt(r.path, fmt.Sprintf(format, args...))
+	return r.path.error(fmt.Sprintf(format, args...))
 }
 
-func errorAt(path []string, message string) error {
-	if len(path) == 0 {
-		return errors.New(message)
+// A path is where in a rule we are: operators, and elements of their lists.
+type path []step
+
+type step struct {
+	operator string // "" for an element
+	element  int
+}
+
+func (p *path) enter(operator string, element int) { *p = append(*p, step{operator, element}) }
+
+func (p *path) leave() { *p = (*p)[:len(*p)-1] }
+
+// error writes the place as if[1].fractional.
+func (p path) error(message string) error {
+	var b strings.Builder
+	for i, s := range p {
+		switch {
+		case s.operator == "":
+			fmt.Fprintf(&b, "[%d]", s.element)
+		case i > 0:
+			b.WriteString("." + s.operator)
+		default:
+			b.WriteString(s.operator)
+		}
 	}
-	return fmt.Errorf("%s: %s", strings.Join(path, ""), message)
+	if len(p) > 0 {
+		b.WriteString(": ")
+	}
+	return errors.New(b.String() + message)
 }
 
 // parse reads JSON text. An operation costs two levels of JSON, a shared rule one more.
@@ -83,12 +106,12 @@ func (r *reader) read(v tiergate.Value) (*syntax, error) {
 func (r *reader) readList(v tiergate.Value) (*syntax, error) {
 	s := &syntax{kind: list, list: make([]*syntax, v.Len()), constant: true, constantInside: true}
 	for i := range s.list {
-		r.path = append(r.path, "["+strconv.Itoa(i)+"]")
+		r.path.enter("", i)
 		item, err := r.read(v.Index(i))
 		if err != nil {
 			return nil, err
 		}
-		r.path = r.path[:len(r.path)-1]
+		r.path.leave()
 		s.list[i] = item
 		s.constant = s.constant && item.constant
 		s.constantInside = s.constantInside && item.constantInside
@@ -111,16 +134,12 @@ func (r *reader) readOperation(v tiergate.Value) (*syntax, error) {
 	if r.depth++; r.depth > MaxDepth {
 		return nil, r.errorf("operators are nested deeper than %d", MaxDepth)
 	}
-	dot := "."
-	if len(r.path) == 0 {
-		dot = ""
-	}
-	r.path = append(r.path, dot+name)
+	r.path.enter(op.name, 0)
 	args, err := r.readArguments(op, v.Index(0))
 	if err != nil {
 		return nil, err
 	}
-	r.path = r.path[:len(r.path)-1]
+	r.path.leave()
 	r.depth--
 	s := &syntax{kind: operation, op: op, args: args}
 	s.constant, s.constantInside = constancy(op, args)
