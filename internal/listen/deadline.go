@@ -62,7 +62,8 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.TCPConn.Write(b)
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.read.set(t, c.TCPConn.SetReadDeadline) }
+func (c *conn) SetReadDeadline(t time.Time) error { return c.read.set(t, c.TCPConn.SetReadDeadline) }
+
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.write.set(t, c.TCPConn.SetWriteDeadline) }
 
 func (c *conn) SetDeadline(t time.Time) error {
