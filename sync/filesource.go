@@ -154,6 +154,7 @@ func (s *FileSource) look(ctx context.Context, f tiergate.Follower) (again time.
 	// An editor that saves by renaming leaves a moment without the file.
 	away, err := s.folder.scan(asOf, 10*s.opts.Settle)
 	if err != nil {
+		s.report([]string{err.Error() + "; what was read before stays in force"})
 		return 0, err
 	}
 	next, problems := s.folder.assemble(ctx)

@@ -333,6 +333,9 @@ func TestFileSource_survives_a_folder_that_is_removed_and_comes_back(t *testing.
 	if m.get(&tiergate.Flag{ID: "default/a"}) == nil || src.Check(t.Context()) == nil {
 		t.Error("what was in force is gone, or nobody says that the folder is away")
 	}
+	if p := src.Problems(); len(p) != 1 || !strings.Contains(p[0], "no such file or directory; what was read before stays in force") {
+		t.Errorf("problems are %q", p)
+	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
