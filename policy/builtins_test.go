@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -85,9 +86,7 @@ func TestCapabilities_allow_no_host(t *testing.T) {
 // The built-in Rego is formatted, and every rule says in a title what it is.
 func TestBuiltin_is_formatted_and_titled(t *testing.T) {
 	modules := rego.Modules()
-	for path, text := range rego.Tests() {
-		modules[path] = text
-	}
+	maps.Copy(modules, rego.Tests())
 	for path, text := range modules {
 		formatted, err := format.Source(path, []byte(text))
 		if err != nil || string(formatted) != text {

@@ -7,8 +7,6 @@ import (
 	"github.com/tiergate/tiergate/policy"
 )
 
-func amount(n int64) *int64 { return &n }
-
 // demoDefinitions are those of the demo data.
 func demoDefinitions() policy.Definitions {
 	return policy.Definitions{
@@ -16,23 +14,33 @@ func demoDefinitions() policy.Definitions {
 			{Key: "free", Name: "Free", Rank: 0}, {Key: "pro", Name: "Pro", Rank: 10}, {Key: "enterprise", Name: "Enterprise", Rank: 20},
 		},
 		Limits: []tiergate.Limit{
-			{Key: "model-training-per-month", Feature: "model-training", Kind: tiergate.Quota, Scope: "team", Period: "month",
-				Amounts: map[string]*int64{"free": amount(0), "pro": amount(5), "enterprise": amount(100)}},
-			{Key: "model-training-at-once", Feature: "model-training", Kind: tiergate.Concurrency, Scope: "team",
-				Amounts: map[string]*int64{"free": amount(0), "pro": amount(1), "enterprise": amount(4)}},
-			{Key: "exports-per-day", Feature: "exports", Kind: tiergate.Quota, Scope: "user", Period: "day",
-				Amounts: map[string]*int64{"free": amount(3), "pro": amount(50), "enterprise": nil}},
-			{Key: "api-calls-per-second", Feature: "api-calls", Kind: tiergate.Rate, Scope: "team", Period: "second",
-				Amounts: map[string]*int64{"free": amount(10), "pro": amount(100), "enterprise": amount(1000)},
-				Bursts:  map[string]int64{"free": 20, "pro": 200, "enterprise": 2000}},
+			{
+				Key: "model-training-per-month", Feature: "model-training", Kind: tiergate.Quota, Scope: "team", Period: "month",
+				Amounts: map[string]*int64{"free": new(int64(0)), "pro": new(int64(5)), "enterprise": new(int64(100))},
+			},
+			{
+				Key: "model-training-at-once", Feature: "model-training", Kind: tiergate.Concurrency, Scope: "team",
+				Amounts: map[string]*int64{"free": new(int64(0)), "pro": new(int64(1)), "enterprise": new(int64(4))},
+			},
+			{
+				Key: "exports-per-day", Feature: "exports", Kind: tiergate.Quota, Scope: "user", Period: "day",
+				Amounts: map[string]*int64{"free": new(int64(3)), "pro": new(int64(50)), "enterprise": nil},
+			},
+			{
+				Key: "api-calls-per-second", Feature: "api-calls", Kind: tiergate.Rate, Scope: "team", Period: "second",
+				Amounts: map[string]*int64{"free": new(int64(10)), "pro": new(int64(100)), "enterprise": new(int64(1000))},
+				Bursts:  map[string]int64{"free": 20, "pro": 200, "enterprise": 2000},
+			},
 		},
 	}
 }
 
 var (
 	acme    = policy.NewTeam(&tiergate.Team{ID: "acme", Tier: "enterprise", Status: "active", Settings: tiergate.TeamSettings{MaxMembers: 5}})
-	initech = policy.NewTeam(&tiergate.Team{ID: "initech", Tier: "free", Status: "active",
-		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{"custom-reports"}}})
+	initech = policy.NewTeam(&tiergate.Team{
+		ID: "initech", Tier: "free", Status: "active",
+		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{"custom-reports"}},
+	})
 
 	everyone   = policy.NewFeature("new-dashboard", "default", tiergate.Boolean, true, nil, 100, nil)
 	training   = policy.NewFeature("model-training", "default", tiergate.Boolean, true, []string{"pro", "enterprise"}, 100, nil)

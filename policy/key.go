@@ -34,7 +34,7 @@ type keyBuilder struct {
 func (b *keyBuilder) build(entry byte, leaves []leaf, in *Input, tier string) ([]byte, bool) {
 	b.hasParsed = false
 	b.buf = append(b.buf[:0], entry)
-	ok := true
+	var ok bool
 	for i := range leaves {
 		if b.buf, ok = b.appendLeaf(b.buf, &leaves[i], in, tier); !ok || len(b.buf) > maxKey {
 			return nil, false
@@ -240,7 +240,7 @@ func appendWithin(dst []byte, v tiergate.Value, start int) ([]byte, bool) {
 	case tiergate.ArrayValue:
 		dst = binary.AppendUvarint(append(dst, tagArray), uint64(v.Len()))
 		for i := range v.Len() {
-			ok := true
+			var ok bool
 			if dst, ok = appendWithin(dst, v.Index(i), start); !ok || len(dst)-start > maxCompositeKey {
 				return dst, false
 			}
@@ -277,7 +277,7 @@ func appendObject(dst []byte, v tiergate.Value, start int, context bool) ([]byte
 	}
 	dst = binary.AppendUvarint(append(dst, tagObject), uint64(n))
 	for _, i := range order[:n] {
-		ok := true
+		var ok bool
 		dst = appendText(dst, tagString, v.KeyAt(i))
 		if dst, ok = appendWithin(dst, v.Index(i), start); !ok || len(dst)-start > maxCompositeKey {
 			return dst, false

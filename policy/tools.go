@@ -64,7 +64,8 @@ func Test(ctx context.Context, modules map[string]string) ([]TestResult, error) 
 	results, err := tester.NewRunner().
 		SetCompiler(newCompiler()).
 		SetTimeout(testTime).
-		Run(ctx, all)
+		SetModules(all).
+		RunTests(ctx, nil)
 	if err != nil {
 		return nil, refusal("", err)
 	}
