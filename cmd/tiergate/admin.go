@@ -55,8 +55,11 @@ func adminDoor(r *replica, db *postgres.DB, o adminOptions, l listenOptions, log
 	}
 	app := admin.New(admin.Config{
 		Flags: db, Tiers: db, Limits: db, Policies: db, Teams: db, Users: db,
-		Tokens:    tokens,
-		Allow:     func(ctx context.Context, q admin.Question) (bool, error) { return allowed(ctx, r.engine, q) },
+		Tokens: tokens,
+		Allow:  func(ctx context.Context, q admin.Question) (bool, error) { return allowed(ctx, r.engine, q) },
+		AllowUnder: func(ctx context.Context, m map[string]string, q admin.Question) (bool, error) {
+			return allowedUnder(ctx, r.engine, m, q)
+		},
 		Wait:      r.syncer.Wait,
 		CheckFlag: func(f *tiergate.Flag) error { return checkFlag(r.engine, f) },
 		CheckPolicy: func(ctx context.Context, m map[string]string) (admin.Verdict, error) {
