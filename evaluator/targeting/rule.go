@@ -3,8 +3,10 @@ package targeting
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
 
 // Options say what surrounds a rule.
@@ -28,22 +30,28 @@ type Reads struct {
 	Time   bool // $flagd.timestamp
 }
 
+// parsers keeps the memory of parsers: a state has many rules, and they are compiled one
+// after the other.
+var parsers = sync.Pool{New: func() any { return new(jsonvalue.Parser) }}
+
 // Compile reads a JsonLogic rule. Its errors say where in the rule the fault is, as
 // `if[1].fractional: …`; a flag with such a rule is answered with PARSE_ERROR.
 func Compile(rule json.RawMessage, opts Options) (*Rule, error) {
 	if opts.Fractional != "" && opts.Fractional != "v2" {
 		return nil, fmt.Errorf("there is no fractional algorithm %.40q", opts.Fractional)
 	}
-	v, err := parse(rule)
+	p := parsers.Get().(*jsonvalue.Parser)
+	defer parsers.Put(p)
+	v, err := parse(p, rule)
 	if err != nil {
 		return nil, err
 	}
-	r := reader{shared: opts.Evaluators}
+	r := reader{shared: opts.Evaluators, path: make(path, 0, 16)}
 	s, err := r.read(v)
 	if err != nil {
 		return nil, err
 	}
-	var b builder
+	b := builder{path: r.path[:0]}
 	root, err := b.compiled(s)
 	if err != nil {
 		return nil, err

@@ -84,9 +84,33 @@ func (p path) error(message string) error {
 	return errors.New(b.String() + message)
 }
 
-// parse reads JSON text. An operation costs two levels of JSON, a shared rule one more.
-func parse(text json.RawMessage) (tiergate.Value, error) {
-	return jsonvalue.ParseWithin(bytes.TrimSpace(text), 2*MaxDepth+jsonvalue.MaxDepth)
+// parse reads JSON text. An operation costs two levels of JSON. The Value is valid until
+// the parser reads again.
+func parse(p *jsonvalue.Parser, text json.RawMessage) (tiergate.Value, error) {
+	return p.ParseWithin(bytes.TrimSpace(text), 2*MaxDepth+jsonvalue.MaxDepth)
+}
+
+// owned copies a value out of its parser's memory.
+func owned(v tiergate.Value) tiergate.Value {
+	switch v.Kind() {
+	case tiergate.StringValue:
+		return tiergate.StringOf(strings.Clone(v.Text()))
+	case tiergate.NumberValue:
+		return number(v.Float())
+	case tiergate.ArrayValue:
+		items := make([]tiergate.Value, v.Len())
+		for i := range items {
+			items[i] = owned(v.Index(i))
+		}
+		return tiergate.ArrayOf(items)
+	case tiergate.ObjectValue:
+		keys, items := make([]string, v.Len()), make([]tiergate.Value, v.Len())
+		for i := range items {
+			keys[i], items[i] = strings.Clone(v.KeyAt(i)), owned(v.Index(i))
+		}
+		return tiergate.ObjectOf(keys, items)
+	}
+	return v
 }
 
 // read turns a value into syntax.
@@ -100,7 +124,7 @@ func (r *reader) read(v tiergate.Value) (*syntax, error) {
 	case v.Kind() == tiergate.ObjectValue && v.Len() > 0:
 		return r.readOperation(v)
 	}
-	return &syntax{lit: v, constant: true, constantInside: true}, nil
+	return &syntax{lit: owned(v), constant: true, constantInside: true}, nil
 }
 
 func (r *reader) readList(v tiergate.Value) (*syntax, error) {
@@ -159,7 +183,7 @@ func (r *reader) readArguments(op *operator, v tiergate.Value) (*syntax, error) 
 	if err != nil {
 		return nil, err
 	}
-	names := &syntax{lit: v.Index(1), constant: true, constantInside: true}
+	names := &syntax{lit: owned(v.Index(1)), constant: true, constantInside: true}
 	return &syntax{kind: list, list: []*syntax{need, names}}, nil
 }
 
@@ -177,7 +201,7 @@ func (r *reader) readShared(name tiergate.Value) (*syntax, error) {
 	v, ok := r.parsed[name.Text()]
 	if !ok {
 		var err error
-		if v, err = parse(text); err != nil {
+		if v, err = parse(new(jsonvalue.Parser), text); err != nil {
 			return nil, r.errorf("shared rule %.80q: %v", name.Text(), err)
 		}
 		if r.parsed == nil {

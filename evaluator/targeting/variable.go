@@ -86,7 +86,7 @@ func (m *machine) missing(n *node) (tiergate.Value, bool) {
 	if n.path != nil {
 		return m.missingPlain(n.path), true
 	}
-	names := tiergate.Value{}
+	var names tiergate.Value
 	if n.spread {
 		v, ok := m.eval(&n.kids[0])
 		if !ok {

@@ -2,6 +2,7 @@ package flagd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/tiergate/tiergate"
@@ -120,7 +121,7 @@ func (f *definition) flag() (tiergate.Flag, error) {
 		break
 	}
 	if flag.Type == "" {
-		return flag, fmt.Errorf("a flag has variants")
+		return flag, errors.New("a flag has variants")
 	}
 	flag.OffVariant = offVariant(&flag)
 	return flag, flag.Validate()

@@ -3,6 +3,7 @@ package flagd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func Parse(data []byte) (File, error) {
 	case d.err != nil:
 		return File{}, d.err
 	case !d.hasFlags:
-		return File{}, fmt.Errorf(`a flag file has a member "flags", an object or an array`)
+		return File{}, errors.New(`a flag file has a member "flags", an object or an array`)
 	}
 	return d.file(), nil
 }
@@ -178,7 +179,7 @@ func metadataOf(raw json.RawMessage) (map[string]any, error) {
 	}
 	var m map[string]any
 	if raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
-		return nil, fmt.Errorf("metadata is not an object")
+		return nil, errors.New("metadata is not an object")
 	}
 	for k, v := range m {
 		switch v.(type) {

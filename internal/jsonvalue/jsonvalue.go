@@ -37,15 +37,16 @@ type Parser struct {
 
 // Parse reads one document. The Value and all its strings are valid until the next call.
 // Of an object's equal keys the last counts, as in JavaScript.
-func (p *Parser) Parse(data []byte) (tiergate.Value, error) { return p.parse(data, MaxDepth) }
+func (p *Parser) Parse(data []byte) (tiergate.Value, error) { return p.ParseWithin(data, MaxDepth) }
 
-func (p *Parser) parse(data []byte, depth int) (tiergate.Value, error) {
+// ParseWithin is Parse with another bound of the nesting, at most 256.
+func (p *Parser) ParseWithin(data []byte, depth int) (tiergate.Value, error) {
 	doc, err := p.fast.ParseBytes(data)
 	if err != nil {
 		return tiergate.Value{}, fmt.Errorf("not JSON: %.120s", err.Error())
 	}
 	p.items, p.keys, p.digits = p.items[:0], p.keys[:0], p.digits[:0]
-	p.left, p.deep, p.err = MaxElements, depth, nil
+	p.left, p.deep, p.err = MaxElements, min(depth, 256), nil
 	v := p.convert(doc, 0)
 	return v, p.err
 }
@@ -54,12 +55,6 @@ func (p *Parser) parse(data []byte, depth int) (tiergate.Value, error) {
 func Parse(data []byte) (tiergate.Value, error) {
 	var p Parser
 	return p.Parse(data)
-}
-
-// ParseWithin is Parse with another bound of the nesting, at most 256.
-func ParseWithin(data []byte, depth int) (tiergate.Value, error) {
-	var p Parser
-	return p.parse(data, min(depth, 256))
 }
 
 func (p *Parser) fail(format string, args ...any) tiergate.Value {

@@ -1,7 +1,6 @@
 package flagdtest_test
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/tiergate/tiergate"
@@ -67,5 +66,5 @@ func decide(t *testing.T, flag *tiergate.Flag, rule *targeting.Rule, q flagdtest
 	if !ok {
 		return flagdtest.Answer{Reason: "ERROR", ErrorCode: "GENERAL", Unknown: &variant}
 	}
-	return flagdtest.Answer{Variant: variant, Value: json.RawMessage(value), Reason: reason}
+	return flagdtest.Answer{Variant: variant, Value: value, Reason: reason}
 }
