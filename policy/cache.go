@@ -19,7 +19,7 @@ type cache struct {
 
 const (
 	cacheWays   = 8
-	cacheShare  = 4 << 10 // bytes that the entries of one set may have
+	cacheShare  = 2 << 10 // bytes that the entries of one set may have
 	defaultSize = 32 << 20
 )
 

@@ -10,9 +10,9 @@ import (
 
 // Bounds of what goes into a cache key; beyond them an answer is not remembered.
 const (
-	maxCompositeKey = 1 << 10 // bytes of one array or object
-	maxObjectKey    = 64      // members of one object
-	maxKey          = 3 << 10 // bytes of a whole key
+	maxCompositeKey = 1 << 10          // bytes of one array or object
+	maxObjectKey    = 64               // members of one object
+	maxKey          = cacheShare - 256 // bytes of a whole key: with its answer it must fit a share
 )
 
 // A keyBuilder builds cache keys in memory that it reuses. Not safe for concurrent use.

@@ -11,7 +11,7 @@ default decision := {"allow": false, "reason": "tier"}
 # METADATA
 # title: Open to everybody, to the tier, or to the team by exception
 decision := {"allow": true, "reason": "everyone"} if {
-	count(input.feature.tiers) == 0
+	input.feature.tiers == []
 } else := {"allow": true, "reason": "tier"} if {
 	input.subject.tier in input.feature.tiers
 } else := {"allow": true, "reason": "team"} if {
