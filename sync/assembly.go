@@ -25,8 +25,9 @@ type state map[thingID]any
 // since returns the changes that make s of before, in the order of kinds and keys.
 func (s state) since(before state) []tiergate.Change {
 	var changes []tiergate.Change
+	var c comparer
 	for id, thing := range s {
-		if old, ok := before[id]; !ok || !same(old, thing) {
+		if old, ok := before[id]; !ok || !c.same(old, thing) {
 			changes = append(changes, tiergate.Change{Kind: id.kind, Key: id.key, Put: thing})
 		}
 	}
@@ -41,14 +42,18 @@ func (s state) since(before state) []tiergate.Change {
 	return changes
 }
 
+// A comparer compares things by their records, and keeps the memory of these.
+type comparer struct{ a, b []byte }
+
 // same reports whether two things of one kind are equal.
-func same(a, b any) bool {
+func (c *comparer) same(a, b any) bool {
 	if a == b {
 		return true
 	}
-	x, err1 := appendRecord(nil, a)
-	y, err2 := appendRecord(nil, b)
-	return err1 == nil && err2 == nil && bytes.Equal(x, y)
+	var err1, err2 error
+	c.a, err1 = appendRecord(c.a[:0], a)
+	c.b, err2 = appendRecord(c.b[:0], b)
+	return err1 == nil && err2 == nil && bytes.Equal(c.a, c.b)
 }
 
 // An assembly is a state that is being put together from files.
