@@ -15,11 +15,13 @@ const imageSchema = 1
 
 // A decoder turns row images, which the image functions of the schema made, into things.
 // Snapshots, the change log and the services' own reads all go through it. It keeps one
-// copy of texts that come again and again, such as tiers and variants, and no reference
-// to what it is given. Not safe for concurrent use; the zero value is ready.
+// copy of what comes again and again, such as tiers and variants: what it returns is not to
+// be changed. It keeps no reference to what it is given. Not safe for concurrent use; the zero value is ready.
 type decoder struct {
-	texts  map[string]string
-	values map[string]json.RawMessage
+	texts   map[string]string
+	values  map[string]json.RawMessage
+	objects map[string]map[string]json.RawMessage
+	lists   map[string][]string
 }
 
 // What is kept once, at most, and how long a text may be to be kept.
@@ -119,7 +121,7 @@ func (d *decoder) flag(image []byte) (*tiergate.Flag, error) {
 		case "rules":
 			f.Rules, err = d.rules(value)
 		case "metadata":
-			f.Metadata, err = metadata(value)
+			f.Metadata, err = d.metadata(value)
 		default:
 			err = d.stamp(name, value, &f.Version, &f.CreatedAt, &f.UpdatedAt)
 		}
@@ -130,7 +132,7 @@ func (d *decoder) flag(image []byte) (*tiergate.Flag, error) {
 // rules reads rules as tiergate.Rules.UnmarshalJSON does: a percentage left out is 100.
 func (d *decoder) rules(value []byte) (tiergate.Rules, error) {
 	r := tiergate.Rules{Tiers: []string{}, Percentage: 100}
-	return r, eachMember(value, func(name, value []byte) (err error) {
+	err := eachMember(value, func(name, value []byte) (err error) {
 		switch string(name) {
 		case "tiers":
 			r.Tiers, err = d.list(value)
@@ -141,6 +143,7 @@ func (d *decoder) rules(value []byte) (tiergate.Rules, error) {
 		}
 		return err
 	})
+	return r, err
 }
 
 func (d *decoder) flagSet(image []byte) (*tiergate.FlagSet, error) {
@@ -154,7 +157,7 @@ func (d *decoder) flagSet(image []byte) (*tiergate.FlagSet, error) {
 		case "evaluators":
 			s.Evaluators, err = d.raws(value)
 		case "metadata":
-			s.Metadata, err = metadata(value)
+			s.Metadata, err = d.metadata(value)
 		}
 		return err
 	})

@@ -3,6 +3,8 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -81,8 +83,23 @@ func (d *decoder) rawKept(value []byte) json.RawMessage {
 	return own
 }
 
-// raws reads an object whose values stay as they are; an empty one is nil.
+// raws reads an object whose values stay as they are; an empty one is nil. Equal ones,
+// such as the variants of most boolean flags, are one map.
 func (d *decoder) raws(value []byte) (map[string]json.RawMessage, error) {
+	if known, ok := d.objects[string(value)]; ok {
+		return known, nil
+	}
+	out, err := d.newRaws(value)
+	if err == nil && len(value) <= maxSharedLength && len(d.objects) < maxShared {
+		if d.objects == nil {
+			d.objects = map[string]map[string]json.RawMessage{}
+		}
+		d.objects[string(value)] = out
+	}
+	return out, err
+}
+
+func (d *decoder) newRaws(value []byte) (map[string]json.RawMessage, error) {
 	var out map[string]json.RawMessage
 	err := eachMember(value, func(name, value []byte) error {
 		if out == nil {
@@ -95,8 +112,22 @@ func (d *decoder) raws(value []byte) (map[string]json.RawMessage, error) {
 	return out, err
 }
 
-// list reads an array of texts; an empty one is not nil.
+// list reads an array of texts; an empty one is not nil. Equal ones are one slice.
 func (d *decoder) list(value []byte) ([]string, error) {
+	if known, ok := d.lists[string(value)]; ok {
+		return known, nil
+	}
+	out, err := d.newList(value)
+	if err == nil && len(value) <= maxSharedLength && len(d.lists) < maxShared {
+		if d.lists == nil {
+			d.lists = map[string][]string{}
+		}
+		d.lists[string(value)] = slices.Clip(out)
+	}
+	return slices.Clip(out), err
+}
+
+func (d *decoder) newList(value []byte) ([]string, error) {
 	out := []string{}
 	if isNull(value) {
 		return out, nil
@@ -137,4 +168,36 @@ func moment(value []byte) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(s))
 	return t.UTC(), err
+}
+
+// metadata reads an object of plain values; an empty one is nil.
+func (d *decoder) metadata(value []byte) (map[string]any, error) {
+	var m map[string]any
+	err := eachMember(value, func(name, value []byte) error {
+		key, err := d.sharedName(name)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			m = make(map[string]any, 1)
+		}
+		m[key], err = d.scalar(value)
+		return err
+	})
+	return m, err
+}
+
+// scalar reads a text, boolean, number or null as encoding/json does.
+func (d *decoder) scalar(value []byte) (any, error) {
+	switch value[0] {
+	case '"':
+		return d.shared(value)
+	case 't', 'f':
+		return string(value) == "true", nil
+	case 'n', '{', '[':
+		var v any
+		err := json.Unmarshal(value, &v)
+		return v, err
+	}
+	return strconv.ParseFloat(string(value), 64)
 }

@@ -1,10 +1,6 @@
 package postgres
 
-import (
-	"encoding/json"
-
-	"github.com/tiergate/tiergate"
-)
+import "github.com/tiergate/tiergate"
 
 func (d *decoder) team(image []byte) (*tiergate.Team, error) {
 	t := new(tiergate.Team)
@@ -32,7 +28,7 @@ func (d *decoder) team(image []byte) (*tiergate.Team, error) {
 // settings reads a team's settings; what is left out has its default.
 func (d *decoder) settings(value []byte) (tiergate.TeamSettings, error) {
 	s := tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{}}
-	return s, eachMember(value, func(name, value []byte) (err error) {
+	err := eachMember(value, func(name, value []byte) (err error) {
 		switch string(name) {
 		case "maxMembers":
 			s.MaxMembers, err = number[int](value)
@@ -41,6 +37,7 @@ func (d *decoder) settings(value []byte) (tiergate.TeamSettings, error) {
 		}
 		return err
 	})
+	return s, err
 }
 
 func (d *decoder) key(image []byte) (*tiergate.Key, error) {
@@ -175,13 +172,4 @@ func (d *decoder) grant(image []byte) (*tiergate.Grant, error) {
 		}
 		return err
 	})
-}
-
-// metadata reads an object of plain values; an empty one is nil.
-func metadata(value []byte) (map[string]any, error) {
-	if string(value) == "{}" {
-		return nil, nil
-	}
-	var m map[string]any
-	return m, json.Unmarshal(value, &m)
 }

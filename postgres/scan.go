@@ -113,13 +113,18 @@ func valueEnd(data []byte, i int) int {
 		return compositeEnd(data, i)
 	}
 	start := i
-	for i < len(data) && !bytes.ContainsRune([]byte(",]} \n\t\r:\"{["), rune(data[i])) {
+	for i < len(data) && isScalarByte(data[i]) {
 		i++
 	}
 	if i == start {
 		return -1
 	}
 	return i
+}
+
+// isScalarByte reports whether a number, true, false or null goes on with b.
+func isScalarByte(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b == '.' || b == '-' || b == '+' || b == 'E'
 }
 
 func stringEnd(data []byte, i int) int {

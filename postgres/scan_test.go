@@ -135,3 +135,15 @@ func FuzzParseResume(f *testing.F) {
 		_ = r.Revision()
 	})
 }
+
+// What the decoder takes for the image of a flag.
+func BenchmarkDecode_flag(b *testing.B) {
+	image := []byte(`{"id" : "f1", "set" : "default", "name" : "flag-1", "title" : "", "description" : "", "type" : "boolean", "enabled" : true, "variants" : {"on": true, "off": false}, "defaultVariant" : "on", "offVariant" : "off", "rules" : {"tiers": ["pro"], "targeting": {"if": [{"==": [{"var": "country"}, "de"]}, "on", "off"]}, "percentage": 50}, "metadata" : {"owner": "ada"}, "version" : 1, "createdAt" : "2026-11-24T12:00:00.123456+00:00", "updatedAt" : "2026-11-24T12:00:00.123456+00:00"}`)
+	var d decoder
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.decode(tiergate.KindFlag, image); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
