@@ -68,7 +68,7 @@ func sidecarDoors(r *replica, o doorOptions, l listenOptions, auth string, log *
 		return nil, errors.Join(err, http.Close(), opsListener.Close())
 	}
 	cfg := server.Config{
-		Hosts:       listen.HostsOf([]string{o.HTTPAddr, o.OpsAddr}, l.Host),
+		Hosts:       listen.HostsOf([]string{o.HTTPAddr}, l.Host),
 		CORSOrigins: o.CORSOrigin,
 		Log:         log,
 		Observe:     metrics.Door,
@@ -82,7 +82,7 @@ func sidecarDoors(r *replica, o doorOptions, l listenOptions, auth string, log *
 		Version:    version,
 	})
 	app := server.NewApp(cfg, door)
-	opsApp := server.NewApp(server.Config{Hosts: cfg.Hosts, Log: log})
+	opsApp := server.NewApp(server.Config{Hosts: listen.HostsOf([]string{o.OpsAddr}, l.Host), Log: log})
 	ops.Mount(opsApp, state, registry)
 	return func(ctx context.Context) error {
 		return together(ctx,
