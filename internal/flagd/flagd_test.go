@@ -154,6 +154,15 @@ flags:
 	}
 }
 
+// A document that makes the YAML parser panic is refused like any other that is not YAML.
+func TestParse_yaml_parser_panics(t *testing.T) {
+	for _, doc := range []string{"? ", "a: !!binary\n? *", "&a *a", "- &a\n  ? *a", "%YAML", "a: |\n\t", "!!map ? :"} {
+		if f, err := flagd.Parse([]byte(doc)); err == nil {
+			t.Errorf("Parse(%q) = %+v, want an error", doc, f)
+		}
+	}
+}
+
 // In the array form flags name themselves, and of equal names the last counts.
 func TestParse_array_form(t *testing.T) {
 	f, err := flagd.Parse([]byte(`{"flags":[

@@ -15,8 +15,14 @@ import (
 // maxNodes bounds what aliases may make of a YAML document.
 const maxNodes = 4 << 20
 
-// fromYAML turns a YAML document into JSON, members in their order.
-func fromYAML(data []byte) ([]byte, error) {
+// fromYAML turns a YAML document into JSON, members in their order. The parser panics on
+// some documents; to whoever wrote one it is not YAML.
+func fromYAML(data []byte) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, fmt.Errorf("not YAML: the parser stops at it: %.200v", p)
+		}
+	}()
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, yamlError(err)
