@@ -40,7 +40,7 @@ func (f *flag) served(tier string, v *variant, reason tiergate.Reason) tiergate.
 }
 
 func (f *flag) denied(a policy.Access) tiergate.Decision {
-	d := f.served(a.Tier, &f.off, tiergate.ReasonTargetingMatch)
+	d := f.served(a.Tier, f.off, tiergate.ReasonTargetingMatch)
 	d.Denied, d.DenyReason, d.Upgrade = true, a.Reason, a.Upgrade
 	return d
 }

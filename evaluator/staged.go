@@ -111,9 +111,6 @@ func (s *staged) compileAll() {
 	}
 	var jobs []job
 	for def := range s.view.AllFlags() {
-		if n := len(jobs); n > 0 && jobs[n-1].def.Set == def.Set && jobs[n-1].def.Name == def.Name {
-			continue // a second flag of the name: the lowest id counts
-		}
 		if sets[def.Set] == nil {
 			sets[def.Set] = newSet(def.Set, nil)
 		}
@@ -216,9 +213,7 @@ func (s *staged) recompileSet(name string, sets *pmap.MapEdit[*flagSet], broken 
 	set := newSet(name, s.view.Set(name))
 	var jobs []job
 	for def := range s.view.Flags(name) {
-		if n := len(jobs); n == 0 || jobs[n-1].def.Name != def.Name {
-			jobs = append(jobs, job{def: def, set: set, metered: s.metered(def.Name)})
-		}
+		jobs = append(jobs, job{def: def, set: set, metered: s.metered(def.Name)})
 	}
 	if set.def == nil && len(jobs) == 0 {
 		sets.Delete(name)

@@ -6,60 +6,58 @@ import "github.com/tiergate/tiergate"
 func (t *tx) applyRow(c tiergate.Change) error {
 	switch c.Kind {
 	case tiergate.KindFlag:
-		return change(t, c, func(f *tiergate.Flag) {
-			t.delta.Flags = append(t.delta.Flags, FlagName{f.Set, f.Name})
-		})
+		return t.applyFlag(c)
 	case tiergate.KindFlagSet:
-		return change(t, c, func(s *tiergate.FlagSet) { t.delta.Sets = append(t.delta.Sets, s.Name) })
+		return change(t, c, func(_, _ *tiergate.FlagSet) { t.delta.Sets = append(t.delta.Sets, c.Key) })
 	case tiergate.KindTier:
-		return change(t, c, func(*tiergate.Tier) { t.delta.Tiers = true })
+		return change(t, c, func(_, _ *tiergate.Tier) { t.delta.Tiers = true })
 	case tiergate.KindLimit:
-		return change(t, c, func(l *tiergate.Limit) {
+		return change(t, c, func(old, put *tiergate.Limit) {
 			t.delta.Limits = true
-			t.delta.Features = append(t.delta.Features, l.Feature)
+			for _, l := range []*tiergate.Limit{old, put} {
+				if l != nil {
+					t.delta.Features = append(t.delta.Features, l.Feature)
+				}
+			}
 		})
 	case tiergate.KindPolicy:
-		return change(t, c, func(*tiergate.PolicyBundle) { t.delta.Policy = true })
+		return change(t, c, func(_, _ *tiergate.PolicyBundle) { t.delta.Policy = true })
 	case tiergate.KindTeam:
 		return t.applyTeam(c)
 	case tiergate.KindKey:
 		return t.applyKey(c)
 	case tiergate.KindOverride:
-		return change(t, c, func(*tiergate.Override) {})
+		return change(t, c, func(_, _ *tiergate.Override) {})
 	case tiergate.KindGrant:
-		return change(t, c, func(*tiergate.Grant) {})
+		return change(t, c, func(_, _ *tiergate.Grant) {})
 	}
 	return tiergate.Errorf(tiergate.Invalid, "there is no such kind of thing")
 }
 
-// change puts or deletes a row; touched is told each row that goes and each that comes.
-// Deleting what is not there is no error: the state is as asked for.
-func change[T any](t *tx, c tiergate.Change, touched func(*T)) error {
+// change puts or deletes a row; touched is told the row that goes and the one that comes,
+// nil for none. Deleting what is not there is no error: the state is as asked for.
+func change[T any](t *tx, c tiergate.Change, touched func(old, put *T)) error {
 	put, err := thing[T](c)
 	if err != nil {
 		return err
 	}
-	old, err := t.rows.First(string(c.Kind), "id", c.Key)
+	row, err := t.rows.First(string(c.Kind), "id", c.Key)
 	if err != nil {
 		return err
 	}
-	if old != nil && !t.delta.Whole {
-		touched(old.(*T))
-	}
-	switch {
-	case put == nil && old == nil:
+	old, _ := row.(*T)
+	if old == nil && put == nil {
 		return nil
-	case put == nil:
-		return t.rows.Delete(string(c.Kind), old)
 	}
-	if !t.delta.Whole {
-		touched(put)
+	touched(old, put)
+	if put == nil {
+		return t.rows.Delete(string(c.Kind), old)
 	}
 	return t.rows.Insert(string(c.Kind), put)
 }
 
 func (t *tx) applyTeam(c tiergate.Change) error {
-	if err := change(t, c, func(*tiergate.Team) {}); err != nil {
+	if err := change(t, c, func(_, _ *tiergate.Team) {}); err != nil {
 		return err
 	}
 	if c.Put != nil {
@@ -71,7 +69,7 @@ func (t *tx) applyTeam(c tiergate.Change) error {
 }
 
 func (t *tx) applyKey(c tiergate.Change) error {
-	if err := change(t, c, func(*tiergate.Key) {}); err != nil {
+	if err := change(t, c, func(_, _ *tiergate.Key) {}); err != nil {
 		return err
 	}
 	if c.Put != nil {

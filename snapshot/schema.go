@@ -10,7 +10,6 @@ import (
 
 // The indexes that tables have besides "id".
 const (
-	byName    = "name"    // flags: set, name
 	byFeature = "feature" // limits
 	byTeam    = "team"    // keys, overrides, grants
 	byUser    = "user"    // overrides, grants
@@ -25,12 +24,7 @@ var schema = func() *memdb.DBSchema {
 		byUser: index(byUser, func(thing any) []string { _, user := ownerOf(thing); return optional(user) }),
 	}
 	table(s, tiergate.KindFlagSet, nil)
-	table(s, tiergate.KindFlag, map[string]*memdb.IndexSchema{
-		byName: index(byName, func(thing any) []string {
-			f := thing.(*tiergate.Flag)
-			return []string{f.Set, f.Name}
-		}),
-	})
+	table(s, tiergate.KindFlag, nil) // by name: see flags.go
 	table(s, tiergate.KindTier, nil)
 	table(s, tiergate.KindLimit, map[string]*memdb.IndexSchema{
 		byFeature: index(byFeature, func(thing any) []string { return []string{thing.(*tiergate.Limit).Feature} }),

@@ -86,6 +86,7 @@ type tx struct {
 	words []string
 	count counts
 	keys  *pmap.MapEdit[*tiergate.Key]
+	names *pmap.MapEdit[[]*tiergate.Flag]
 	delta Delta
 }
 
@@ -96,7 +97,7 @@ func begin(from *View) *tx {
 	// A snapshot of the database is not "primary", which spares the bookkeeping of watchers.
 	t := &tx{from: from, db: from.db.Snapshot(), users: from.users, edit: new(edit), words: from.words, count: from.count}
 	t.rows = t.db.Txn(true)
-	t.known, t.slots, t.keys = from.known.Edit(), from.slots.Edit(), from.keys.Edit()
+	t.known, t.slots, t.keys, t.names = from.known.Edit(), from.slots.Edit(), from.keys.Edit(), from.names.Edit()
 	return t
 }
 
@@ -139,7 +140,7 @@ func (t *tx) commit(r tiergate.Revision) *View {
 	}
 	v := &View{
 		resume: r.Resume, at: r.At, db: t.db, users: t.users, words: t.words, count: t.count,
-		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(),
+		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(), names: t.names.Map(),
 		tiers: t.from.tiers, policy: t.from.policy,
 	}
 	if t.delta.Whole || t.delta.Tiers {

@@ -251,8 +251,8 @@ func checkFlag(t *rapid.T, v *snapshot.View, m model, set, name string) {
 			want = f
 		}
 	}
-	if got := v.Flag(set, name); got != want {
-		t.Fatalf("Flag(%s, %s) = %v, want %v", set, name, got, want)
+	if diff := cmp.Diff(want, v.Flag(set, name)); diff != "" {
+		t.Fatalf("Flag(%s, %s) mismatch (-want +got):\n%s", set, name, diff)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // A View is the whole configuration at one revision. It is immutable and safe for any
 // number of goroutines; callers must not change what it returns.
 //
-// Team, User, Key, Tiers and Policy do not allocate; the others ask go-memdb, which takes
-// about a microsecond, and are not for the way of a decision.
+// Team, User, Key, Tiers and Policy do not allocate; the others do, most of them ask
+// go-memdb, and they are not for the way of a decision.
 type View struct {
 	resume tiergate.Resume
 	at     time.Time
@@ -28,6 +28,7 @@ type View struct {
 	known  pmap.Map[uint32] // a team's slot by its id
 	slots  pmap.List[slot]
 	keys   pmap.Map[*tiergate.Key]
+	names  pmap.Map[[]*tiergate.Flag] // flags by nameKey, the lowest id first
 	tiers  []*tiergate.Tier
 	policy *tiergate.PolicyBundle
 	count  counts
@@ -131,27 +132,6 @@ func (m *Memberships) Next() (*Team, tiergate.Role, bool) {
 		}
 	}
 	return nil, "", false
-}
-
-// Flag returns the flag of a set by its name, nil when there is none. Of several of one
-// name, which no source should hold, the one with the lowest id counts.
-func (v *View) Flag(set, name string) *tiergate.Flag {
-	for f := range rows[tiergate.Flag](v, tiergate.KindFlag, byName+"_prefix", set, name) {
-		if f.Set == set && f.Name == name {
-			return f
-		}
-	}
-	return nil
-}
-
-// Flags yields the flags of a set in the order of their names.
-func (v *View) Flags(set string) iter.Seq[*tiergate.Flag] {
-	return rows[tiergate.Flag](v, tiergate.KindFlag, byName+"_prefix", set)
-}
-
-// AllFlags yields all flags in the order of their sets and names.
-func (v *View) AllFlags() iter.Seq[*tiergate.Flag] {
-	return rows[tiergate.Flag](v, tiergate.KindFlag, byName+"_prefix")
 }
 
 // Set returns the definition of a flag set, nil when it has none; it may have flags all the same.
