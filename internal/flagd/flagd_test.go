@@ -154,8 +154,8 @@ flags:
 	}
 }
 
-// A document that makes the YAML parser panic is refused like any other that is not YAML.
-func TestParse_yaml_parser_panics(t *testing.T) {
+// Malformed YAML, aliases of nothing among it, is refused.
+func TestParse_refuses_malformed_yaml(t *testing.T) {
 	for _, doc := range []string{"? ", "a: !!binary\n? *", "&a *a", "- &a\n  ? *a", "%YAML", "a: |\n\t", "!!map ? :"} {
 		if f, err := flagd.Parse([]byte(doc)); err == nil {
 			t.Errorf("Parse(%q) = %+v, want an error", doc, f)

@@ -15,8 +15,8 @@ import (
 // maxNodes bounds what aliases may make of a YAML document.
 const maxNodes = 4 << 20
 
-// fromYAML turns a YAML document into JSON, members in their order. The parser panics on
-// some documents; to whoever wrote one it is not YAML.
+// fromYAML turns a YAML document into JSON, members in their order. A document on which
+// the parser panics is not YAML either: a flag file must not stop a sidecar.
 func fromYAML(data []byte) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
