@@ -21,7 +21,7 @@ const (
 // try compiles a policy and asks every entry point worst-case questions. It runs in the
 // child process of Admit.
 func try(modules map[string]string, defs Definitions) error {
-	e, err := Settings{patience: 4}.Compile(modules, defs)
+	e, err := Settings{patience: 10}.Compile(modules, defs)
 	if err != nil {
 		return err
 	}
