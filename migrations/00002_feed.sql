@@ -41,51 +41,54 @@ create table change_log (
 );
 
 -- Images: what sidecars know of a row. Never an e-mail address, a name of a person, or a
--- secret. Each is made in one place, so that a snapshot and the log say the same.
+-- secret. Each is made in one place, so that a snapshot and the log say the same. Those of
+-- which there are many are put together by hand: json_build_object takes half as long again.
 -- +goose StatementBegin
-create function image(t flag_sets) returns json language sql stable parallel safe as $$
-  select json_build_object('name', t.name, 'fractional', t.fractional, 'evaluators', t.evaluators, 'metadata', t.metadata)
+create function image(t flag_sets) returns text language sql stable parallel safe as $$
+  select json_build_object('name', t.name, 'fractional', t.fractional, 'evaluators', t.evaluators, 'metadata', t.metadata)::text
 $$;
-create function image(t feature_flags) returns json language sql stable parallel safe as $$
-  select json_build_object('id', t.id, 'set', t."set", 'name', t.name, 'title', t.title, 'description', t.description,
-    'type', t.type, 'enabled', t.enabled, 'variants', t.variants, 'defaultVariant', t.default_variant,
-    'offVariant', t.off_variant, 'rules', t.rules, 'metadata', t.metadata,
-    'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)
+create function image(t feature_flags) returns text language sql stable parallel safe as $$
+  select concat('{"id": ', to_json(t.id), ', "set": ', to_json(t."set"), ', "name": ', to_json(t.name), ', "title": ', case t.title when '' then '""' else to_json(t.title)::text end,
+    ', "description": ', case t.description when '' then '""' else to_json(t.description)::text end,
+    ', "type": "', t.type, '", "enabled": ', t.enabled::text,
+    ', "variants": ', t.variants, ', "defaultVariant": ', to_json(t.default_variant), ', "offVariant": ', to_json(t.off_variant),
+    ', "rules": ', t.rules, ', "metadata": ', t.metadata, ', "version": ', t.version,
+    ', "createdAt": ', to_json(t.created_at), ', "updatedAt": ', to_json(t.updated_at), '}')
 $$;
-create function image(t tiers) returns json language sql stable parallel safe as $$
+create function image(t tiers) returns text language sql stable parallel safe as $$
   select json_build_object('key', t.key, 'name', t.name, 'rank', t.rank,
-    'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)
+    'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)::text
 $$;
-create function image(t limits) returns json language sql stable parallel safe as $$
+create function image(t limits) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'key', t.key, 'feature', t.feature, 'kind', t.kind, 'scope', t.scope,
     'class', t.class, 'period', t.period, 'zone', t.zone, 'amounts', t.amounts, 'bursts', t.bursts, 'cost', t.cost,
-    'onUnavailable', t.on_unavailable, 'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)
+    'onUnavailable', t.on_unavailable, 'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)::text
 $$;
-create function image(t teams) returns json language sql stable parallel safe as $$
+create function image(t teams) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'name', t.name, 'ownerId', t.owner_id, 'tier', t.tier, 'status', t.status,
-    'settings', t.settings, 'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)
+    'settings', t.settings, 'version', t.version, 'createdAt', t.created_at, 'updatedAt', t.updated_at)::text
 $$;
-create function image(t users) returns json language sql stable parallel safe as $$
-  select json_build_object('id', t.id, 'tier', t.tier, 'attributes', t.attributes)
+create function image(t users) returns text language sql stable parallel safe as $$
+  select concat('{"id": ', to_json(t.id), ', "tier": ', to_json(t.tier), ', "attributes": ', t.attributes, '}')
 $$;
-create function image(t team_members) returns json language sql stable parallel safe as $$
-  select json_build_object('teamId', t.team_id, 'userId', t.user_id, 'role', t.role)
+create function image(t team_members) returns text language sql stable parallel safe as $$
+  select concat('{"teamId": ', to_json(t.team_id), ', "userId": ', to_json(t.user_id), ', "role": ', to_json(t.role), '}')
 $$;
-create function image(t team_api_keys) returns json language sql stable parallel safe as $$
+create function image(t team_api_keys) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'teamId', t.team_id, 'hash', t.hash, 'scopes', t.scopes, 'sets', t.sets,
-    'state', t.state, 'expiresAt', t.expires_at)
+    'state', t.state, 'expiresAt', t.expires_at)::text
 $$;
-create function image(t overrides) returns json language sql stable parallel safe as $$
+create function image(t overrides) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'teamId', t.team_id, 'userId', t.user_id, 'limitKey', t.limit_key,
-    'amount', t.amount, 'expiresAt', t.expires_at)
+    'amount', t.amount, 'expiresAt', t.expires_at)::text
 $$;
-create function image(t grants) returns json language sql stable parallel safe as $$
+create function image(t grants) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'teamId', t.team_id, 'userId', t.user_id, 'limitKey', t.limit_key,
-    'amount', t.amount, 'priority', t.priority, 'startsAt', t.starts_at, 'expiresAt', t.expires_at)
+    'amount', t.amount, 'priority', t.priority, 'startsAt', t.starts_at, 'expiresAt', t.expires_at)::text
 $$;
-create function image(t policy_bundles) returns json language sql stable parallel safe as $$
+create function image(t policy_bundles) returns text language sql stable parallel safe as $$
   select json_build_object('id', t.id, 'version', t.version, 'modules', t.modules, 'hash', t.hash,
-    'admission', t.admission, 'comment', t.comment, 'createdBy', t.created_by, 'createdAt', t.created_at)
+    'admission', t.admission, 'comment', t.comment, 'createdBy', t.created_by, 'createdAt', t.created_at)::text
 $$;
 
 create function image_key(t flag_sets) returns text language sql immutable parallel safe as $$ select t.name $$;
@@ -152,9 +155,10 @@ begin
 end
 $$;
 
--- Appends one change to the transaction's revision, which the first change opens.
-create function feed_append(kind text, key text, op text, image json) returns void
-  language plpgsql security definer set search_path = pg_catalog, public, pg_temp
+-- Appends one change to the transaction's revision, which the first change opens. Called
+-- by the triggers' functions, with their rights and their search path.
+create function feed_append(kind text, key text, op text, image text) returns void
+  language plpgsql
 as $$
 declare
   head feed_head;
@@ -165,7 +169,7 @@ begin
       using errcode = 'object_not_in_prerequisite_state',
             hint = 'SET CONSTRAINTS … IMMEDIATE closes the revision: make all changes before it, or leave it out.';
   end if;
-  insert into change_log (rev, kind, key, op, schema, image) values (head.rev + 1, kind, key, op, head.schema, image);
+  insert into change_log (rev, kind, key, op, schema, image) values (head.rev + 1, kind, key, op, head.schema, image::json);
   if not exists (select from revisions r where r.rev = head.rev + 1) then
     insert into revisions (rev, epoch, schema, prev_hash, actor, request_id, reason)
     values (head.rev + 1, head.epoch, head.schema, head.hash,
@@ -182,8 +186,8 @@ create function feed_capture() returns trigger
 as $$
 declare
   kind constant text := tg_argv[0];
-  old_key text; old_image json;
-  new_key text; new_image json;
+  old_key text; old_image text;
+  new_key text; new_image text;
 begin
   if tg_op <> 'INSERT' then
     old_key := image_key(old);
@@ -193,7 +197,7 @@ begin
     new_key := image_key(new);
     new_image := image(new);
   end if;
-  if old_key = new_key and old_image::text = new_image::text then
+  if old_key = new_key and old_image = new_image then
     return null;
   end if;
   if old_key is distinct from new_key and old_key is not null then

@@ -2,7 +2,7 @@
 -- everything is taken back, then given, in one transaction.
 revoke all on all tables in schema public from {{.Admin}}, {{.Sidecar}};
 revoke all on all functions in schema public from {{.Admin}}, {{.Sidecar}};
-revoke execute on function feed_lock(), feed_append(text, text, text, json) from public;
+revoke execute on function feed_lock(), feed_append(text, text, text, text) from public;
 grant usage on schema public to {{.Admin}}, {{.Sidecar}};
 
 -- The admin role changes the model and reads the history, which only triggers write.
