@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,7 +75,9 @@ func BenchmarkFeed_commit_to_apply(b *testing.B) {
 				b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), name+"-p99-µs")
 			}
 			cancel()
-			<-ended
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				b.Error(err)
+			}
 		})
 	}
 }
@@ -110,7 +113,9 @@ func BenchmarkFeed_snapshot(b *testing.B) {
 				go func() { ended <- postgres.NewFeed(postgres.Config{URL: url}).Follow(ctx, tiergate.Resume{}, i) }()
 				<-i.came
 				cancel()
-				<-ended
+				if err := <-ended; !errors.Is(err, context.Canceled) {
+					b.Error(err)
+				}
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -85,9 +86,7 @@ func (f *Feed) connect(ctx context.Context, to tiergate.Follower) (*session, err
 		return nil, badURL()
 	}
 	cc.ConnectTimeout = f.cfg.Patience
-	for name, value := range feedParams {
-		cc.RuntimeParams[name] = value
-	}
+	maps.Copy(cc.RuntimeParams, feedParams)
 	conn, err := pgx.ConnectConfig(ctx, cc)
 	if err != nil {
 		return nil, unreachable(cc, err)

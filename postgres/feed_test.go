@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,15 +58,13 @@ func follow(t *testing.T, cfg postgres.Config, from tiergate.Resume) (*listener,
 	l := newListener()
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- postgres.NewFeed(cfg).Follow(ctx, from, l) }()
-	done := make(chan error, 1)
-	go func() { err := <-ended; done <- err; close(done) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { ended <- postgres.NewFeed(cfg).Follow(ctx, from, l) })
 	t.Cleanup(func() {
 		cancel()
-		for range done { //nolint:revive // only its end matters
-		}
+		wg.Wait()
 	})
-	return l, done
+	return l, ended
 }
 
 func (l *listener) next(t *testing.T) handed {

@@ -52,8 +52,10 @@ func (db *DB) CreateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 func flagArgs(f *tiergate.Flag) []any {
 	rules := f.Rules
 	rules.Tiers = orNone(rules.Tiers)
-	return []any{f.ID, f.Set, f.Name, f.Title, f.Description, string(f.Type), f.Enabled,
-		orEmpty(f.Variants), f.DefaultVariant, f.OffVariant, rules, orEmpty(f.Metadata)}
+	return []any{
+		f.ID, f.Set, f.Name, f.Title, f.Description, string(f.Type), f.Enabled,
+		orEmpty(f.Variants), f.DefaultVariant, f.OffVariant, rules, orEmpty(f.Metadata),
+	}
 }
 
 func ensureSet(ctx context.Context, tx pgx.Tx, set string) error {

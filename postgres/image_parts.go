@@ -31,10 +31,8 @@ func (d *decoder) shared(value []byte) (string, error) {
 
 // sharedName is shared for a member's name, which comes without its quotes.
 func (d *decoder) sharedName(name []byte) (string, error) {
-	for _, b := range name {
-		if b == '\\' {
-			return d.shared(append(append([]byte{'"'}, name...), '"'))
-		}
+	if slices.Contains(name, '\\') {
+		return d.shared(append(append([]byte{'"'}, name...), '"'))
 	}
 	return d.intern(name), nil
 }

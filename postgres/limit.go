@@ -45,8 +45,10 @@ func (db *DB) CreateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 
 // limitArgs are a limit's columns, $1 to $12.
 func limitArgs(l *tiergate.Limit) []any {
-	return []any{l.ID, l.Key, l.Feature, string(l.Kind), l.Scope, l.Class, l.Period, l.Zone,
-		orEmpty(l.Amounts), orEmpty(l.Bursts), l.Cost, l.OnUnavailable}
+	return []any{
+		l.ID, l.Key, l.Feature, string(l.Kind), l.Scope, l.Class, l.Period, l.Zone,
+		orEmpty(l.Amounts), orEmpty(l.Bursts), l.Cost, l.OnUnavailable,
+	}
 }
 
 // UpdateLimit replaces everything of a limit but its id.

@@ -12,8 +12,6 @@ import (
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // everything is one thing of each kind, with every field that a replica knows.
 func everything() []tiergate.Change {
 	soon := time.Date(2030, 1, 2, 3, 4, 5, 678901000, time.UTC)
@@ -30,7 +28,7 @@ func everything() []tiergate.Change {
 		}),
 		tiergate.PutOf(&tiergate.Limit{
 			ID: "l", Key: "exports", Feature: "exports", Kind: tiergate.Rate, Scope: "team", Class: "local", Period: "second",
-			Amounts: map[string]*int64{"free": ptr(int64(1)), "pro": nil}, Bursts: map[string]int64{"free": 3}, Cost: 2, OnUnavailable: "allowUpTo(5)",
+			Amounts: map[string]*int64{"free": new(int64(1)), "pro": nil}, Bursts: map[string]int64{"free": 3}, Cost: 2, OnUnavailable: "allowUpTo(5)",
 		}),
 		tiergate.PutOf(&tiergate.User{ID: "alice", Tier: "pro", Attributes: json.RawMessage(`{"age": 30, "name": "é"}`)}),
 		tiergate.PutOf(&tiergate.User{ID: "bob", Tier: "free"}),

@@ -101,8 +101,10 @@ func FuzzDecoder(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	kinds := []tiergate.Kind{tiergate.KindFlagSet, tiergate.KindFlag, tiergate.KindTier, tiergate.KindLimit, tiergate.KindTeam, tiergate.KindUser,
-		tiergate.KindMember, tiergate.KindKey, tiergate.KindOverride, tiergate.KindGrant, tiergate.KindPolicy}
+	kinds := []tiergate.Kind{
+		tiergate.KindFlagSet, tiergate.KindFlag, tiergate.KindTier, tiergate.KindLimit, tiergate.KindTeam, tiergate.KindUser,
+		tiergate.KindMember, tiergate.KindKey, tiergate.KindOverride, tiergate.KindGrant, tiergate.KindPolicy,
+	}
 	f.Fuzz(func(t *testing.T, image []byte) {
 		for _, kind := range kinds {
 			first, err1 := new(decoder).decode(kind, image)

@@ -219,8 +219,10 @@ func (c *tortureCounts) check(t *testing.T, checked int) {
 	t.Helper()
 	t.Logf("%d transactions: %d revisions, %d rolled back, %d without a change, %d with savepoints, %d with early constraints, %d refused; %d checkpoints",
 		c.transactions.Load(), c.committed.Load(), c.rolledBack.Load(), c.unchanged.Load(), c.savepoints.Load(), c.immediate.Load(), c.refused.Load(), checked)
-	for name, n := range map[string]int64{"rollback": c.rolledBack.Load(), "savepoint": c.savepoints.Load(), "unchanged": c.unchanged.Load(),
-		"immediate": c.immediate.Load(), "refusal": c.refused.Load(), "commit": c.committed.Load()} {
+	for name, n := range map[string]int64{
+		"rollback": c.rolledBack.Load(), "savepoint": c.savepoints.Load(), "unchanged": c.unchanged.Load(),
+		"immediate": c.immediate.Load(), "refusal": c.refused.Load(), "commit": c.committed.Load(),
+	} {
 		if n < tortureTransactions/100 {
 			t.Errorf("%s happened %d times: the test does not test it", name, n)
 		}

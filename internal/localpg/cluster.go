@@ -177,8 +177,10 @@ func (c *Cluster) initialize(ctx context.Context, bin binaries, who account, has
 }
 
 func (c *Cluster) launch(ctx context.Context, bin binaries, settings map[string]string, who account) error {
-	args := []string{"-D", c.place.data, "-c", "listen_addresses=", "-c", "port=5432",
-		"-c", "unix_socket_directories=" + c.place.socket, "-c", "unix_socket_permissions=0700"}
+	args := []string{
+		"-D", c.place.data, "-c", "listen_addresses=", "-c", "port=5432",
+		"-c", "unix_socket_directories=" + c.place.socket, "-c", "unix_socket_permissions=0700",
+	}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, "-c", name+"="+settings[name])
 	}

@@ -48,7 +48,7 @@ var shared string
 // folder makes a folder that every uid can enter, which t.TempDir is not.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "localpg-")
+	dir, err := os.MkdirTemp("", "localpg-") //nolint:usetesting // only its owner can enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func startCluster() (*localpg.Cluster, error) {
 // t.TempDir is not, so that nothing is left elsewhere.
 func Folder(t testing.TB) string {
 	t.Helper()
-	d, err := os.MkdirTemp("", "tiergate-pg-")
+	d, err := os.MkdirTemp("", "tiergate-pg-") //nolint:usetesting // only its owner can enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
