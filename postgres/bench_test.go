@@ -36,7 +36,7 @@ func (i instant) Apply(_ context.Context, r tiergate.Revision) error {
 
 func (i instant) Confirm(time.Time) {}
 
-// From the commit's answer in one session to the revision in a follower's hands, beside
+// From asking for the commit in one session to the revision in a follower's hands, beside
 // the floor: to the notification in a third session. ns/op is the whole round.
 func BenchmarkFeed_commit_to_apply(b *testing.B) {
 	for _, n := range []int{10, 10_000} {

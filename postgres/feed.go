@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tiergate/tiergate"
 )
@@ -78,6 +79,7 @@ type session struct {
 	at    tiergate.Resume // what has been handed over
 	dec   decoder
 	heard time.Time // when we last made sure that we listen
+	deaf  bool      // the server refuses to let us listen, as some did after a bug of their own
 }
 
 func (f *Feed) connect(ctx context.Context, to tiergate.Follower) (*session, error) {
@@ -122,12 +124,21 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
+// listen asks for notifications. A server that refuses is polled.
 func (s *session) listen(ctx context.Context) error {
 	err := s.ask(ctx, func(ctx context.Context) error {
 		_, err := s.conn.Exec(ctx, "listen "+channel)
 		return err
 	})
 	s.heard = time.Now()
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !s.conn.IsClosed() {
+		if !s.deaf {
+			s.log.Warn("the server does not let us listen, polling only", "poll", s.cfg.Poll, "error", pg)
+		}
+		s.deaf = true
+		return nil
+	}
+	s.deaf = false
 	return wrap(err, "listen for changes")
 }
 
@@ -225,6 +236,9 @@ func (s *session) checkListening(ctx context.Context) error {
 	s.heard = time.Now()
 	if listening {
 		return nil
+	}
+	if s.deaf {
+		return s.listen(ctx)
 	}
 	s.log.Warn("the server does not know that we listen, listening again: is there a pooler in transaction mode?")
 	return s.listen(ctx)
