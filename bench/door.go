@@ -45,12 +45,12 @@ func (b *bencher) door(ctx context.Context) error {
 	}
 	defer cluster.Close()
 	floorAddr, addr, opsAddr := freeAddr(), freeAddr(), freeAddr()
-	floor, err := start(ctx, nil, b.bin("floor"), floorAddr)
+	floor, err := startPinned(ctx, b.bin("floor"), floorAddr)
 	if err != nil {
 		return err
 	}
 	defer floor.stop()
-	sidecar, err := start(ctx, nil, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr,
+	sidecar, err := startPinned(ctx, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr,
 		"--ops-addr", opsAddr, "--data-dir", filepath.Join(b.dir, "sidecar"), "--log-level", "warn")
 	if err != nil {
 		return err

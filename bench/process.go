@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// A process is a server under measurement, on core 0 with GOMAXPROCS=1 where the machine
-// can pin it.
+// A process is a server under measurement.
 type process struct {
 	cmd *exec.Cmd
 	log bytes.Buffer
@@ -29,11 +28,16 @@ func pinned(ctx context.Context, core int, name string, args ...string) *exec.Cm
 	return exec.CommandContext(ctx, name, args...)
 }
 
-func start(ctx context.Context, env []string, name string, args ...string) (*process, error) {
-	p := &process{cmd: pinned(ctx, 0, name, args...)}
-	p.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	return p, p.cmd.Start()
+// startPinned starts a server on core 0.
+func startPinned(ctx context.Context, name string, args ...string) (*process, error) {
+	return started(pinned(ctx, 0, name, args...), "GOMAXPROCS=1")
+}
+
+func started(cmd *exec.Cmd, env ...string) (*process, error) {
+	p := &process{cmd: cmd}
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = &p.log, &p.log
+	return p, cmd.Start()
 }
 
 func (p *process) stop() {

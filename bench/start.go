@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -68,8 +69,8 @@ func (b *bencher) startWith(ctx context.Context, s size, dir string) error {
 func (b *bencher) timeToReady(ctx context.Context, url, data string, settle bool) (time.Duration, int64, error) {
 	addr, opsAddr := freeAddr(), freeAddr()
 	began := time.Now()
-	p, err := start(ctx, nil, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", opsAddr,
-		"--data-dir", data, "--log-level", "error")
+	p, err := started(exec.CommandContext(ctx, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", opsAddr,
+		"--data-dir", data, "--log-level", "error"))
 	if err != nil {
 		return 0, 0, err
 	}

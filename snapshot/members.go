@@ -97,11 +97,10 @@ func (t *tx) applyMember(c tiergate.Change) error {
 		return tiergate.Errorf(tiergate.Invalid, "the key of a membership is not two ids")
 	}
 	u, found := t.users.find(user)
-	n, heard := t.known.Get(team)
-	if put == nil && (!found || !heard) {
+	if _, heard := t.known.Get(team); put == nil && (!found || !heard) {
 		return nil
 	}
-	n = t.slotOf(team)
+	n := t.slotOf(team)
 	packed, members, was := u.without(n)
 	t.count.members += members - u.members
 	if put != nil {

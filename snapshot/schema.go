@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -69,9 +70,7 @@ func table(s *memdb.DBSchema, kind tiergate.Kind, indexes map[string]*memdb.Inde
 			return []string{key}
 		})},
 	}}
-	for name, x := range indexes {
-		t.Indexes[name] = x
-	}
+	maps.Copy(t.Indexes, indexes)
 	s.Tables[t.Name] = t
 }
 

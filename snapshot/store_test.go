@@ -56,9 +56,11 @@ func genPut(t *rapid.T, kind tiergate.Kind, n int) any {
 	case tiergate.KindFlagSet:
 		return &tiergate.FlagSet{Name: id("set", n%3), Metadata: map[string]any{"n": pick("metadata")}}
 	case tiergate.KindFlag:
-		return &tiergate.Flag{ID: id("f", n), Set: id("set", pick("set")%3), Name: id("flag", pick("name")), Type: tiergate.Boolean,
+		return &tiergate.Flag{
+			ID: id("f", n), Set: id("set", pick("set")%3), Name: id("flag", pick("name")), Type: tiergate.Boolean,
 			Variants: map[string]json.RawMessage{"on": []byte("true"), "off": []byte("false")}, Version: int64(pick("version")),
-			UpdatedAt: time.Unix(int64(pick("at")), 0)}
+			UpdatedAt: time.Unix(int64(pick("at")), 0),
+		}
 	case tiergate.KindTier:
 		return &tiergate.Tier{Key: id("tier", n), Rank: pick("rank")}
 	case tiergate.KindLimit:
@@ -137,8 +139,8 @@ func checkBroken(t *rapid.T, store *snapshot.Store, r tiergate.Revision) {
 	before := store.View()
 	changes := r.Changes
 	r.Changes = func(yield func(tiergate.Change, error) bool) {
-		for c := range changes {
-			if !yield(c, nil) {
+		for c, err := range changes {
+			if !yield(c, err) {
 				return
 			}
 		}

@@ -159,7 +159,7 @@ func (v *View) Keys(teamID string) iter.Seq[*tiergate.Key] {
 	return rows[tiergate.Key](v, tiergate.KindKey, byTeam, teamID)
 }
 
-// TeamOverrides, UserOverrides, TeamGrants and UserGrants yield the exceptions of a team or user.
+// TeamOverrides yields the overrides of a team.
 func (v *View) TeamOverrides(id string) iter.Seq[*tiergate.Override] {
 	return rows[tiergate.Override](v, tiergate.KindOverride, byTeam, id)
 }

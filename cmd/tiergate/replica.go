@@ -61,7 +61,15 @@ func newReplica(source string, o replicaOptions, dir string, log *slog.Logger) (
 // run keeps the replica in step until ctx ends. It fails at once when there is nothing to
 // serve: the source cannot be used and no last-known-good state came into force.
 func (r *replica) run(ctx context.Context) error {
+	serving := startLean()
 	return together(ctx, r.syncer.Run, func(ctx context.Context) error {
+		select {
+		case <-r.syncer.Ready():
+			serving()
+		case <-ctx.Done():
+		}
+		return nil
+	}, func(ctx context.Context) error {
 		err := r.probe(ctx)
 		if err == nil || ctx.Err() != nil {
 			return nil
