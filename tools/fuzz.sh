@@ -6,6 +6,6 @@ cd "$(dirname "$0")/.."
 grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r package; do
   grep -hoE '^func Fuzz\w+' "$package"/*_test.go | awk '{print $2}' | while read -r target; do
     echo "== $package $target for $time"
-    go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time"
+    go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1x
   done
 done
