@@ -77,17 +77,30 @@ func NumberOf(f float64) Value {
 func LiteralOf(text string, f float64) Value { return textValue(NumberValue, text, f) }
 
 // ArrayOf makes an array that keeps items; the caller must not change them afterwards.
-func ArrayOf(items []Value) Value {
-	return Value{kind: ArrayValue, ptr: unsafe.Pointer(&composite{items: items})}
-}
+func ArrayOf(items []Value) Value { return new(Holder).Array(items) }
 
 // ObjectOf makes an object that keeps keys and items, which have one length; keys are
 // unique. The caller must not change them afterwards.
-func ObjectOf(keys []string, items []Value) Value {
+func ObjectOf(keys []string, items []Value) Value { return new(Holder).Object(keys, items) }
+
+// A Holder is room for one array or object. A parser that uses its memory again makes
+// values in Holders of its own; whoever fills a Holder anew ends the life of the value that
+// was made in it. The zero Holder is ready.
+type Holder struct{ held composite }
+
+// Array is ArrayOf in this Holder.
+func (h *Holder) Array(items []Value) Value {
+	h.held = composite{items: items}
+	return Value{kind: ArrayValue, ptr: unsafe.Pointer(&h.held)}
+}
+
+// Object is ObjectOf in this Holder.
+func (h *Holder) Object(keys []string, items []Value) Value {
 	if len(keys) != len(items) {
 		panic("tiergate: bug: an object with " + strconv.Itoa(len(keys)) + " keys and " + strconv.Itoa(len(items)) + " items")
 	}
-	return Value{kind: ObjectValue, ptr: unsafe.Pointer(&composite{keys: keys, items: items})}
+	h.held = composite{keys: keys, items: items}
+	return Value{kind: ObjectValue, ptr: unsafe.Pointer(&h.held)}
 }
 
 // Kind returns the value's JSON type.

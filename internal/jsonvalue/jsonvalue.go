@@ -26,13 +26,14 @@ const (
 // A Parser reads documents one after the other and reuses its memory. It is not safe for
 // concurrent use. The zero Parser is ready.
 type Parser struct {
-	fast   fastjson.Parser
-	items  []tiergate.Value
-	keys   []string
-	digits []byte
-	left   int
-	deep   int
-	err    error
+	fast    fastjson.Parser
+	items   []tiergate.Value
+	keys    []string
+	holders []tiergate.Holder
+	digits  []byte
+	left    int
+	deep    int
+	err     error
 }
 
 // Parse reads one document. The Value and all its strings are valid until the next call.
@@ -45,7 +46,7 @@ func (p *Parser) ParseWithin(data []byte, depth int) (tiergate.Value, error) {
 	if err != nil {
 		return tiergate.Value{}, fmt.Errorf("not JSON: %.120s", err.Error())
 	}
-	p.items, p.keys, p.digits = p.items[:0], p.keys[:0], p.digits[:0]
+	p.items, p.keys, p.holders, p.digits = p.items[:0], p.keys[:0], p.holders[:0], p.digits[:0]
 	p.left, p.deep, p.err = MaxElements, min(depth, 256), nil
 	v := p.convert(doc, 0)
 	return v, p.err
@@ -123,7 +124,7 @@ func (p *Parser) array(doc *fastjson.Value, depth int) tiergate.Value {
 	for i, e := range elements {
 		run[i] = p.convert(e, depth+1)
 	}
-	return tiergate.ArrayOf(run)
+	return p.holder().Array(run)
 }
 
 func (p *Parser) object(doc *fastjson.Value, depth int) tiergate.Value {
@@ -146,7 +147,18 @@ func (p *Parser) object(doc *fastjson.Value, depth int) tiergate.Value {
 		}
 		run[i] = p.convert(e, depth+1)
 	})
-	return tiergate.ObjectOf(keys[:at], run[:at])
+	return p.holder().Object(keys[:at], run[:at])
+}
+
+// holder returns a Holder that nobody uses. When there is none more is made elsewhere, so
+// that the Values in those before stay as they are.
+func (p *Parser) holder() *tiergate.Holder {
+	n := len(p.holders)
+	if n == cap(p.holders) {
+		p.holders, n = make([]tiergate.Holder, 0, max(4, 2*n)), 0
+	}
+	p.holders = p.holders[:n+1]
+	return &p.holders[n]
 }
 
 // A keyIndex finds a key among those seen: by looking at each in a small object, by a map
