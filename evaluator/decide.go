@@ -27,8 +27,7 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 	if f.broken != "" {
 		return f.failed(tiergate.ParseError, f.broken)
 	}
-	s.input.Feature = f.feature
-	access, err := g.policy.Access(&s.input) // 3. … and the policy says the tier and whether they may
+	access, err := s.policy.Access(f.feature) // 3. … and the policy says the tier and whether they may
 	if err != nil {
 		return f.failed(tiergate.General, "policy: "+err.Error())
 	}

@@ -13,14 +13,16 @@ import (
 // A subject is who asks, resolved for one request: what the policy and targeting are
 // told. It is pooled, because the policy takes a pointer to it.
 type subject struct {
-	input policy.Input
-	scope targeting.Scope
+	input  policy.Input
+	policy policy.Asker
+	scope  targeting.Scope
 }
 
 var subjects = sync.Pool{New: func() any { return new(subject) }}
 
 // release gives s back without the caller's memory.
 func (s *subject) release() {
+	s.policy.Done()
 	*s = subject{}
 	subjects.Put(s)
 }
@@ -52,6 +54,7 @@ func (s *subject) resolve(g *Generation, req *tiergate.Request) {
 	}
 	s.scope.Attributes, s.scope.UserID = req.Attributes, req.UserID
 	s.setTime(g, req.Now)
+	s.policy = g.policy.Ask(in)
 }
 
 func newTeam(row *tiergate.Team) any { return policy.NewTeam(row) }

@@ -71,7 +71,9 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 func (e *Engine) project() {
 	isResolved := func(l leaf) bool { return l.kind == subjectTier || l.kind == attributesTier }
 	e.accessReads = e.tier.reads.union(e.access.reads)
-	e.accessLeaves = slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
+	leaves := slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
+	e.featureLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return l.kind > featureMetadata })
+	e.subjectLeaves = slices.DeleteFunc(leaves, func(l leaf) bool { return l.kind <= featureMetadata })
 	e.limitsLeaves = leavesOf(e.limits.reads)
 	e.accessShape = shapeOf(e.accessReads, leavesOf(e.accessReads))
 	e.limitsShape = shapeOf(e.limits.reads, e.limitsLeaves)

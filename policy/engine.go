@@ -56,9 +56,10 @@ type Engine struct {
 
 	// What an access decision depends on besides the resolved tier, which is a function of
 	// the same.
-	accessReads  projection
-	accessLeaves []leaf
-	limitsLeaves []leaf
+	accessReads projection
+	// … as parts of its key: first those of the subject, then those of the feature.
+	subjectLeaves, featureLeaves []leaf
+	limitsLeaves                 []leaf
 	// What is built for each evaluation.
 	accessShape, limitsShape shape
 
@@ -103,23 +104,51 @@ const (
 // something that is no decision. Nothing of an error is remembered. A repeated question
 // takes no lock and allocates nothing.
 func (e *Engine) Access(in *Input) (Access, error) {
-	keys := e.keys.Get().(*keyBuilder)
-	defer e.keys.Put(keys)
-	if e.accessReads.bare {
-		e.misses.Add(1)
-		return e.decide(in)
+	a := e.Ask(in)
+	defer a.Done()
+	return a.Access(in.Feature)
+}
+
+// An Asker asks about one feature after the other for one subject, whose part of the cache
+// key it builds once. It is for one goroutine.
+type Asker struct {
+	engine  *Engine
+	in      *Input
+	keys    *keyBuilder
+	subject int // bytes of the key that are the subject's; 0 when nothing is remembered
+}
+
+// Ask begins to ask about the subject of in, which must not change until Done.
+func (e *Engine) Ask(in *Input) Asker {
+	a := Asker{engine: e, in: in, keys: e.keys.Get().(*keyBuilder)}
+	if key, ok := a.keys.build(keyOfAccess, e.subjectLeaves, in, ""); ok && !e.accessReads.bare {
+		a.subject = len(key)
 	}
-	key, ok := keys.build(keyOfAccess, e.accessLeaves, in, "")
+	return a
+}
+
+// Done ends the questions.
+func (a *Asker) Done() { a.engine.keys.Put(a.keys) }
+
+// Access is Engine.Access about feature, which becomes the input's.
+func (a *Asker) Access(feature *Feature) (Access, error) {
+	e := a.engine
+	a.in.Feature = feature
+	if a.subject == 0 {
+		e.misses.Add(1)
+		return e.decide(a.in)
+	}
+	key, ok := a.keys.extend(a.subject, e.featureLeaves, a.in, "")
 	if !ok {
 		e.misses.Add(1)
-		return e.decide(in)
+		return e.decide(a.in)
 	}
 	hash := e.answers.hash(key)
 	if found := e.answers.get(hash, key); found != nil {
 		return found.access, nil
 	}
 	e.misses.Add(1)
-	answer, err := e.decide(in)
+	answer, err := e.decide(a.in)
 	if err != nil {
 		return Access{}, err
 	}
@@ -209,13 +238,13 @@ func (e *Engine) CallerMatters(f *Feature) bool {
 	if e.ownAccess && len(f.tiers) == 0 {
 		return false
 	}
-	return e.accessReads.bare || slices.ContainsFunc(e.accessLeaves, func(l leaf) bool { return l.kind > featureMetadata })
+	return e.accessReads.bare || len(e.subjectLeaves) > 0
 }
 
 // ClockStep says how often time alone may change what Access answers.
 func (e *Engine) ClockStep() tiergate.ClockStep {
 	switch {
-	case e.accessReads.bare || slices.ContainsFunc(e.accessLeaves, func(l leaf) bool { return l.kind == clockHour }):
+	case e.accessReads.bare || slices.ContainsFunc(e.subjectLeaves, func(l leaf) bool { return l.kind == clockHour }):
 		return tiergate.StepHour
 	case e.accessReads.reads("clock"):
 		return tiergate.StepDay

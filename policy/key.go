@@ -34,6 +34,12 @@ type keyBuilder struct {
 func (b *keyBuilder) build(entry byte, leaves []leaf, in *Input, tier string) ([]byte, bool) {
 	b.hasParsed = false
 	b.buf = append(b.buf[:0], entry)
+	return b.extend(len(b.buf), leaves, in, tier)
+}
+
+// extend goes on behind the first n bytes of the key that was built last.
+func (b *keyBuilder) extend(n int, leaves []leaf, in *Input, tier string) ([]byte, bool) {
+	b.buf = b.buf[:n]
 	var ok bool
 	for i := range leaves {
 		if b.buf, ok = b.appendLeaf(b.buf, &leaves[i], in, tier); !ok || len(b.buf) > maxKey {
