@@ -75,3 +75,33 @@ func TestModulesHash_tells_modules_apart(t *testing.T) {
 		seen[h] = i
 	}
 }
+
+// Names are held against the same alphabet as ever.
+func TestFlag_Validate_names(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"new-dashboard": true, "größe": true, "a/b c": true, "$x": true, "_": true, "日本語.v2": true, "9": true, "a~b@c+d:e": true,
+		"": false, "-a": false, " a": false, "a\n": false, "a\x00": false, "a\xff": false, "a\ufffd": false, "a\u00a0b": false, "a=b": false, "💥": false,
+	} {
+		f := boolFlag()
+		f.Name = name
+		if err := f.Validate(); (err == nil) != ok {
+			t.Errorf("the name %q: %v", name, err)
+		}
+	}
+}
+
+// A variant's JSON text is of its flag's type or refused.
+func TestFlag_Validate_types(t *testing.T) {
+	for text, want := range map[string]tiergate.FlagType{
+		"true": tiergate.Boolean, " false ": tiergate.Boolean, "-1.5e3": tiergate.Number, "\"x\"": tiergate.String, " {\"a\":1}": tiergate.Object,
+		"null": "", "[1]": "", "tru": "", "{": "", "01": "", "": "", "true false": "",
+	} {
+		for _, typ := range []tiergate.FlagType{tiergate.Boolean, tiergate.String, tiergate.Number, tiergate.Object} {
+			f := boolFlag()
+			f.Type, f.Variants, f.DefaultVariant, f.OffVariant = typ, map[string]json.RawMessage{"v": json.RawMessage(text)}, "v", ""
+			if err := f.Validate(); (err == nil) != (typ == want) {
+				t.Errorf("variant %q as %s: %v", text, typ, err)
+			}
+		}
+	}
+}

@@ -39,6 +39,9 @@ func run(ctx context.Context, sections []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // Postgres may run as another uid
+		return err
+	}
 	root, err := filepath.Abs("..")
 	if err != nil {
 		return err

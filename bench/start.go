@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/demo"
+	"github.com/tiergate/tiergate/internal/localpg"
 )
 
 // A size is how much configuration a sidecar starts with.
@@ -43,20 +43,23 @@ func (b *bencher) start(ctx context.Context) error {
 
 func (b *bencher) startWith(ctx context.Context, s size, dir string) error {
 	sub := &bencher{dir: dir, root: b.root}
-	cluster, url, err := sub.database(ctx, s.data())
+	cluster, url, err := sub.database(ctx, demo.Data())
 	if err != nil {
 		return err
 	}
+	defer cluster.Close()
+	if err := s.fill(ctx, cluster, url); err != nil {
+		return err
+	}
 	data := filepath.Join(dir, "sidecar")
-	fresh, rss, err := b.timeToReady(ctx, url, data, true)
+	fresh, rss, err := b.timeToReady(ctx, url, data, func() error { return revise(ctx, cluster, url, 100) })
 	if err != nil {
-		cluster.Close()
 		return err
 	}
 	if err := cluster.Close(); err != nil {
 		return err
 	}
-	file, _, err := b.timeToReady(ctx, url, data, false)
+	file, _, err := b.timeToReady(ctx, url, data, nil)
 	if err != nil {
 		return err
 	}
@@ -64,9 +67,9 @@ func (b *bencher) startWith(ctx context.Context, s size, dir string) error {
 	return nil
 }
 
-// timeToReady starts a sidecar and stops it; after the first start it waits until the
-// last-known-good file has been written.
-func (b *bencher) timeToReady(ctx context.Context, url, data string, settle bool) (time.Duration, int64, error) {
+// timeToReady starts a sidecar, lets it live through what life does, if anything, and then
+// reads its memory, once that and the last-known-good file have settled.
+func (b *bencher) timeToReady(ctx context.Context, url, data string, life func() error) (time.Duration, int64, error) {
 	addr, opsAddr := freeAddr(), freeAddr()
 	began := time.Now()
 	p, err := started(exec.CommandContext(ctx, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", opsAddr,
@@ -79,8 +82,11 @@ func (b *bencher) timeToReady(ctx context.Context, url, data string, settle bool
 		return 0, 0, err
 	}
 	took := time.Since(began)
-	if settle {
-		time.Sleep(8 * time.Second)
+	if life != nil {
+		if err := life(); err != nil {
+			return 0, 0, err
+		}
+		time.Sleep(12 * time.Second)
 	}
 	return took, p.rss(), nil
 }
@@ -124,27 +130,37 @@ func etag(addr string, q question) string {
 	return resp.Header.Get("ETag")
 }
 
-// data is the demo's and what the size adds.
-func (s size) data() []tiergate.Change {
-	changes := demo.Data()
-	for i := range s.flags {
-		changes = append(changes, tiergate.PutOf(numbered(tiergate.DefaultSet, i)))
+// fill puts what the size adds into the tables, past the triggers: writing a million rows of
+// change log is not what is measured here. The ids are as in production, UUIDs.
+func (s size) fill(ctx context.Context, cluster *localpg.Cluster, url string) error {
+	sql := fmt.Sprintf(`
+		set session_replication_role = replica;
+		insert into feature_flags (id, "set", name, title, enabled, rules)
+			select 'f-' || n, 'default', 'flag-' || lpad(n::text, 6, '0'), 'A flag of the benchmark', true, '{"tiers": [], "percentage": 100}'
+			from generate_series(1, %[1]d) n;
+		insert into users (id, tier) select '0190aaaa-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), 'free' from generate_series(1, %[3]d) n;
+		insert into teams (id, name, owner_id, tier)
+			select '0190bbbb-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), 'A team', '0190aaaa-0000-7000-8000-' || lpad(to_hex(n), 12, '0'), 'pro'
+			from generate_series(1, %[2]d) n;
+		insert into team_members (team_id, user_id)
+			select '0190bbbb-0000-7000-8000-' || lpad(to_hex(1 + n %% greatest(%[2]d, 1)), 12, '0'), '0190aaaa-0000-7000-8000-' || lpad(to_hex(n), 12, '0')
+			from generate_series(1, %[3]d) n;
+		analyze;`, s.flags, s.teams, s.users)
+	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin(), "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", "-")
+	cmd.Stdin = strings.NewReader(sql)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("fill the tables: %w: %s", err, out)
 	}
-	for i := range s.users {
-		changes = append(changes, tiergate.PutOf(&tiergate.User{ID: userID(i), Tier: "free"}))
-	}
-	for i := range s.teams {
-		changes = append(changes, tiergate.PutOf(&tiergate.Team{
-			ID: teamID(i), Name: "A team", OwnerID: userID(i), Tier: "pro", Status: "active",
-			Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{}},
-		}))
-	}
-	for i := range s.users {
-		changes = append(changes, tiergate.PutOf(&tiergate.Member{TeamID: teamID(i % s.teams), UserID: userID(i), Role: tiergate.RoleMember}))
-	}
-	return changes
+	return nil
 }
 
-// Ids as they are in production: UUIDs.
-func userID(i int) string { return fmt.Sprintf("0190aaaa-0000-7000-8000-%012x", i) }
-func teamID(i int) string { return fmt.Sprintf("0190bbbb-0000-7000-8000-%012x", i) }
+// revise makes revisions, so that memory is read after some life.
+func revise(ctx context.Context, cluster *localpg.Cluster, url string, n int) error {
+	sql := strings.Repeat("update feature_flags set enabled = not enabled where name = 'new-dashboard';\n", n)
+	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin(), "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", "-")
+	cmd.Stdin = strings.NewReader(sql)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make revisions: %w: %s", err, out)
+	}
+	return nil
+}
