@@ -19,6 +19,8 @@ type Syncer struct {
 	status *status
 	before step // called before each change of the disk
 
+	tried    chan struct{} // closed once the source was lost and the state files were tried
+	tryOnce  sync.Once
 	applying sync.Mutex // held while a state is put in force; guards the fields below
 	from     tiergate.Resume
 	seq      uint64 // the number of the newest revision that was handed over; see files.go
@@ -32,8 +34,13 @@ type Syncer struct {
 // New makes a Syncer; nothing is read or started before Run.
 func New(cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
-	return &Syncer{cfg: cfg, log: cfg.Log, status: newStatus(), before: noStep, revoked: map[string]bool{}}
+	return &Syncer{cfg: cfg, log: cfg.Log, status: newStatus(), before: noStep, revoked: map[string]bool{}, tried: make(chan struct{})}
 }
+
+// Tried is closed once the source was lost for the first time and what there was of a
+// last-known-good state has been tried: if Ready is not closed then, there is nothing to
+// serve until the source answers.
+func (s *Syncer) Tried() <-chan struct{} { return s.tried }
 
 // Run follows the source until ctx ends, and asks it anew, ever less often, when it is
 // lost; what is in force stays in force meanwhile. Where the source does not answer soon,
@@ -78,6 +85,7 @@ func (s *Syncer) followForEver(ctx context.Context) {
 		if errors.Is(err, errStartAnew) {
 			continue
 		}
+		s.tryOnce.Do(func() { close(s.tried) })
 		if heard {
 			wait.reset()
 		}

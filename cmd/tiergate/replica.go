@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
@@ -14,9 +13,6 @@ import (
 	"github.com/tiergate/tiergate/postgres"
 	syncer "github.com/tiergate/tiergate/sync"
 )
-
-// firstState is how long a sidecar whose source is away waits for its last-known-good state.
-const firstState = 5 * time.Second
 
 // A replica is the configuration in memory and what keeps it in step with its source.
 type replica struct {
@@ -70,17 +66,18 @@ func (r *replica) run(ctx context.Context) error {
 		}
 		return nil
 	}, func(ctx context.Context) error {
-		err := r.probe(ctx)
-		if err == nil || ctx.Err() != nil {
-			return nil
-		}
 		select {
 		case <-r.syncer.Ready():
 			return nil
 		case <-ctx.Done():
 			return nil
-		case <-time.After(firstState):
-			return err
+		case <-r.syncer.Tried():
+		}
+		select {
+		case <-r.syncer.Ready(): // from the last-known-good state
+			return nil
+		default:
+			return r.probe(ctx)
 		}
 	})
 }
