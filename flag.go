@@ -52,6 +52,10 @@ type Flag struct {
 	// OffVariant is served to who does not get it; "" means the caller's code default.
 	OffVariant string `json:"offVariant"`
 
+	// Fault is what was wrong with the definition where it was read; "" when nothing was. A
+	// flag with a fault is quarantined: it answers with an error, and all others serve.
+	Fault string `json:"-"`
+
 	Rules    Rules          `json:"rules"`
 	Metadata map[string]any `json:"metadata,omitempty"` // string, bool and number values only
 
@@ -133,6 +137,9 @@ func allowedName(name string) bool {
 // Validate says what is wrong with the definition; every error is Invalid and names
 // the field. It does not compile the targeting: the evaluator does, per flag.
 func (f *Flag) Validate() error {
+	if f.Fault != "" {
+		return Errorf(Invalid, "%s", f.Fault)
+	}
 	if err := validName("name", f.Name); err != nil {
 		return err
 	}

@@ -28,5 +28,7 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
-	return errors.Join(err, <-done)
+	_ = ln.Close() // a shutdown that comes before the first accept leaves it open
+	<-done         // what it says of a closed listener is no news
+	return err
 }

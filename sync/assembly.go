@@ -84,6 +84,9 @@ func (a *assembly) put(name string, thing any) {
 func (a *assembly) addFlags(name string, f *flagd.File) {
 	for _, p := range f.Problems {
 		a.problem("%s: %s", name, p)
+		if p.Flag != "" && len(p.Flag) <= tiergate.MaxNameLength { // it is not served, but it is there
+			a.put(name, &tiergate.Flag{ID: p.Set + "/" + p.Flag, Set: p.Set, Name: p.Flag, Enabled: true, Fault: p.Message})
+		}
 	}
 	for i := range f.Flags {
 		a.put(name, &f.Flags[i])

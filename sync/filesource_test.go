@@ -232,14 +232,17 @@ func TestFileSource_keeps_the_last_good_content_of_a_half_written_file(t *testin
 }
 
 // One bad flag is named and left out; all others serve.
-func TestFileSource_leaves_out_one_bad_flag(t *testing.T) {
+func TestFileSource_hands_over_a_bad_flag_with_its_fault(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "flags.json", `{"flags": {"good": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}, "bad": {"state": "MAYBE", "variants": {"on": true}, "defaultVariant": "on"}}}`)
 	s := NewFileSource(dir, FileOptions{})
 	p := attend(t, s)
 	p.next(t)
-	if diff := cmp.Diff([]string{"good"}, p.names()); diff != "" {
+	if diff := cmp.Diff([]string{"bad", "good"}, p.names()); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
+	}
+	if got := p.get(&tiergate.Flag{ID: "default/bad"}).(*tiergate.Flag); got.Fault == "" || got.Validate() == nil {
+		t.Errorf("the bad flag is handed over as %+v", got)
 	}
 	if got := s.Problems(); len(got) != 1 || !strings.HasPrefix(got[0], `flags.json: flag "bad": `) {
 		t.Errorf("problems are %q", got)

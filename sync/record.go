@@ -63,7 +63,7 @@ func appendRecord(dst []byte, thing any) ([]byte, error) {
 }
 
 func appendFlag(dst []byte, f *tiergate.Flag) ([]byte, error) {
-	for _, s := range []string{f.ID, f.Set, f.Name, f.Title, f.Description, string(f.Type), f.DefaultVariant, f.OffVariant} {
+	for _, s := range []string{f.ID, f.Set, f.Name, f.Title, f.Description, string(f.Type), f.DefaultVariant, f.OffVariant, f.Fault} {
 		dst = appendText(dst, s)
 	}
 	dst = appendBool(dst, f.Enabled)
@@ -203,7 +203,7 @@ func decodeJSON[T any](data []byte, into *T) (any, error) {
 func (d *decoder) flag() *tiergate.Flag {
 	f := &tiergate.Flag{
 		ID: d.text(), Set: d.word(), Name: d.text(), Title: d.text(), Description: d.text(),
-		Type: tiergate.FlagType(d.word()), DefaultVariant: d.word(), OffVariant: d.word(),
+		Type: tiergate.FlagType(d.word()), DefaultVariant: d.word(), OffVariant: d.word(), Fault: d.text(),
 		Enabled: d.bool(),
 	}
 	if n, ok := d.length(); ok {
