@@ -29,6 +29,6 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 		err = nil
 	}
 	_ = ln.Close() // a shutdown that comes before the first accept leaves it open
-	<-done         // what it says of a closed listener is no news
+	_ = <-done     // what it says of a closed listener is no news
 	return err
 }
