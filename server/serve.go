@@ -29,6 +29,8 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 		err = nil
 	}
 	_ = ln.Close() // a shutdown that comes before the first accept leaves it open
-	_ = <-done     // what it says of a closed listener is no news
+	if ended := <-done; err == nil && !errors.Is(ended, net.ErrClosed) {
+		err = ended
+	}
 	return err
 }
