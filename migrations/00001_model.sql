@@ -217,6 +217,8 @@ create table feature_flags (
   constraint feature_flags_off_variant_check check (off_variant = '' or variants ? off_variant),
   constraint feature_flags_rules_check check (
     jsonb_typeof(rules) = 'object' and octet_length(rules::text) <= 524288
+    -- a key that is not known, such as "tier", would open the flag to everybody
+    and rules - array['tiers', 'percentage', 'targeting'] = '{}'
     and (not rules ? 'tiers' or is_texts(rules -> 'tiers'))
     and case jsonb_typeof(rules -> 'percentage')
       when 'number' then (rules ->> 'percentage')::numeric between 0 and 100
