@@ -133,7 +133,9 @@ func (a *Asker) Done() { a.engine.keys.Put(a.keys) }
 // Access is Engine.Access about feature, which becomes the input's.
 func (a *Asker) Access(feature *Feature) (Access, error) {
 	e := a.engine
-	a.in.Feature = feature
+	if a.in.Feature != feature { // else an Input that several goroutines ask with is only read
+		a.in.Feature = feature
+	}
 	if a.subject == 0 {
 		e.misses.Add(1)
 		return e.decide(a.in)
