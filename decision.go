@@ -56,6 +56,9 @@ type Decision struct {
 	Reason       Reason
 	ErrorCode    ErrorCode // "" unless Reason is ERROR
 	ErrorDetails string
+	// Transient says that the error is no function of the question and the state: asking
+	// again may be answered. Nothing may be derived from such an answer, such as an entity tag.
+	Transient bool
 
 	Tier       string // the subject's effective tier; "" when it was not resolved
 	Denied     bool   // access was denied and the off variant served

@@ -28,6 +28,14 @@ func (f *flag) failed(code tiergate.ErrorCode, details string) tiergate.Decision
 	return d
 }
 
+// unanswered is what is said when the policy has no answer; it may have one soon when all it
+// lacked was time or room.
+func (f *flag) unanswered(err error) tiergate.Decision {
+	d := f.failed(tiergate.General, "policy: "+err.Error())
+	d.Transient = tiergate.CodeOf(err) == tiergate.Unavailable
+	return d
+}
+
 // served is a variant for a reason. Without a variant the caller's code default applies,
 // which is reason DEFAULT to every client.
 func (f *flag) served(tier string, v *variant, reason tiergate.Reason) tiergate.Decision {

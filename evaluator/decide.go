@@ -29,7 +29,7 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 	}
 	access, err := s.policy.Access(f.feature) // 3. … and the policy says the tier and whether they may
 	if err != nil {
-		return f.failed(tiergate.General, "policy: "+err.Error())
+		return f.unanswered(err)
 	}
 	if !access.Allow {
 		return f.denied(access) // 4. denied: the off variant, why, and which tier would do

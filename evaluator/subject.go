@@ -47,10 +47,12 @@ func (s *subject) resolve(g *Generation, req *tiergate.Request) {
 	}
 	if team != nil {
 		in.Subject.Team = team.Derived(newTeam).(*policy.Team)
-		s.scope.Team = team.ID
 	}
 	if g.trustContextTier {
 		s.trustTier(g, req.Attributes)
+	}
+	if in.Subject.TeamApplies() {
+		s.scope.Team = team.ID
 	}
 	s.scope.Attributes, s.scope.UserID = req.Attributes, req.UserID
 	s.setTime(g, req.Now)

@@ -114,6 +114,35 @@ func TestEngine_Access_resolved_attributes_win(t *testing.T) {
 	}
 }
 
+// Naming a team that one is not in does not make it one's team.
+func TestEngine_Access_team_of_others_is_not_the_subjects(t *testing.T) {
+	e, err := policy.Compile(map[string]string{"access.rego": `package tiergate.access
+		default decision := {"allow": false, "reason": "other"}
+		decision := {"allow": true, "reason": "acme"} if input.attributes.team == "acme"`,
+		"tier.rego": `package tiergate.subject
+		tier := "free"`, // which reads nothing, so that the team is all that an answer is remembered by
+	}, demoDefinitions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	acme := policy.NewTeam(&tiergate.Team{ID: "acme", Tier: "enterprise", Status: "active"})
+	for range 2 { // computed, then remembered
+		for story, c := range map[string]struct {
+			subject policy.Subject
+			allow   bool
+		}{
+			"a stranger":     {policy.Subject{UserID: "carol", Team: acme}, false},
+			"a member":       {policy.Subject{UserID: "carol", Team: acme, Role: "MEMBER"}, true},
+			"the team":       {policy.Subject{Team: acme}, true},
+			"the team's key": {policy.Subject{UserID: "carol", Team: acme, Key: &tiergate.Key{ID: "k", TeamID: "acme"}}, true},
+		} {
+			if got, err := e.Access(&policy.Input{Feature: training, Subject: c.subject}); err != nil || got.Allow != c.allow {
+				t.Errorf("%s: %+v, %v", story, got, err)
+			}
+		}
+	}
+}
+
 // The built-in limits are those of the tier, with every default filled in.
 func TestEngine_Limits_builtin(t *testing.T) {
 	e := compileDemo(t)

@@ -236,7 +236,7 @@ func (s *shape) context(in *Input) [][2]*ast.Term {
 			items = append(items, ast.Item(textTerm(name), termOf(in.Attributes.Index(i))))
 		}
 	}
-	if in.Subject.Team != nil && s.has(attributesTeam) {
+	if in.Subject.TeamApplies() && s.has(attributesTeam) {
 		items = append(items, ast.Item(nameTeam, textTerm(in.Subject.Team.row.ID)))
 	}
 	return items

@@ -34,6 +34,14 @@ type Subject struct {
 	Key            *tiergate.Key // the credential, nil without
 }
 
+// TeamApplies says whether the team speaks for the subject: for its members, when no user is
+// named, and for its own API keys. Anybody may name any team; one that does not apply is
+// never the subject's "team" to targeting or to input.attributes. The built-in
+// data.tiergate.team.applies says the same in Rego.
+func (s *Subject) TeamApplies() bool {
+	return s.Team != nil && (s.Role != "" || s.UserID == "" || s.teamByKey())
+}
+
 // A Clock is the time in UTC, coarse on purpose.
 type Clock struct {
 	Year, Month, Day int

@@ -72,6 +72,9 @@ func (b *keyBuilder) appendLeaf(dst []byte, l *leaf, in *Input, tier string) ([]
 	case subjectTier, attributesTier:
 		return appendText(dst, tagString, tier), true
 	case attributesTeam:
+		if !in.Subject.TeamApplies() {
+			return append(dst, tagUndefined), true
+		}
 		return appendTeamLeaf(dst, &leaf{kind: teamID}, &in.Subject)
 	case attributes:
 		return appendAttributes(dst, l.sub, in.Attributes)

@@ -231,7 +231,9 @@ func (q *question) document(tier *string) string {
 		}
 		subject = append(subject, fmt.Sprintf(`"team":{"id":%q,"tier":%q,"status":%q,"byKey":%t,"settings":%s%s}`, row.ID, row.Tier, row.Status,
 			q.key != 0 && keyRows[q.key].TeamID == row.ID, text(row.Settings), role))
-		attributes = append(attributes, fmt.Sprintf(`"team":%q`, row.ID))
+		if role != "" || q.user == "" || q.key != 0 && keyRows[q.key].TeamID == row.ID { // anybody may name any team
+			attributes = append(attributes, fmt.Sprintf(`"team":%q`, row.ID))
+		}
 	}
 	if key := keyRows[q.key]; key != nil {
 		subject = append(subject, fmt.Sprintf(`"key":{"id":%q,"scopes":%s}`, key.ID, text(key.Scopes)))

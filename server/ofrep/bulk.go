@@ -24,7 +24,7 @@ func (d *door) bulk(ctx *fasthttp.RequestCtx, c *call) {
 			return
 		}
 	}
-	body := c.appendAll(ctx.Response.SwapBody(nil)[:0])
+	body, lasting := c.appendAll(ctx.Response.SwapBody(nil)[:0])
 	if steps == tiergate.StepAlways {
 		tag = tagOf(body)
 		if matches(known, tag[:]) {
@@ -38,7 +38,9 @@ func (d *door) bulk(ctx *fasthttp.RequestCtx, c *call) {
 	} else {
 		ctx.Response.SwapBody(body)
 	}
-	ctx.Response.Header.SetCanonical(headerETag, tag[:])
+	if lasting {
+		ctx.Response.Header.SetCanonical(headerETag, tag[:])
+	}
 	ctx.SetContentType(jsonType)
 }
 
@@ -59,14 +61,18 @@ func (c *call) refetch(ctx *fasthttp.RequestCtx) bool {
 		query.Has("flagConfigEtag") && string(query.Peek("flagConfigEtag")) != c.resume.Revision()
 }
 
-func (c *call) appendAll(b []byte) []byte {
+// appendAll appends the answer about all flags, and says whether the same question would
+// get it again: a transient error in it would otherwise be kept by whoever keeps its tag.
+func (c *call) appendAll(b []byte) (body []byte, lasting bool) {
 	b = append(b, `{"flags":[`...)
 	first := true
+	lasting = true
 	for decision := range c.gen.All(&c.req) {
 		if !first {
 			b = append(b, ',')
 		}
 		first = false
+		lasting = lasting && !decision.Transient
 		b = c.appendDecision(b, &decision, decision.Flag)
 	}
 	b = append(append(b, `],"metadata":{`...), c.meta...)
@@ -74,5 +80,5 @@ func (c *call) appendAll(b []byte) []byte {
 	if c.selected && !bytes.Contains(own, []byte(`"flagSetId":`)) {
 		b = jsonvalue.AppendString(append(b, `,"flagSetId":`...), c.req.Set)
 	}
-	return append(appendOwn(b, own), '}', '}')
+	return append(appendOwn(b, own), '}', '}'), lasting
 }

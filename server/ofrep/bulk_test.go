@@ -237,6 +237,26 @@ func TestETag_of_the_body_when_time_decides(t *testing.T) {
 	}
 }
 
+// An answer with an error that may pass has no tag, so that nobody keeps the error.
+func TestETag_is_not_given_to_what_may_pass(t *testing.T) {
+	gen := demo()
+	var well atomic.Bool
+	gen.sets["quiet"]["policy"] = func(*tiergate.Request) tiergate.Decision {
+		if well.Load() {
+			return value(tiergate.Boolean, "on", "true")
+		}
+		return tiergate.Decision{Reason: tiergate.ReasonError, ErrorCode: tiergate.General, ErrorDetails: "no time", Transient: true}
+	}
+	a := asker{t, serve(t, appOf(ofrep.Config{Evaluator: fakeOf(gen)}))}
+	if got := a.ask("{}"); got.status != 200 || got.header.Get("ETag") != "" {
+		t.Errorf("an answer that may pass got %d and the tag %q", got.status, got.header.Get("ETag"))
+	}
+	well.Store(true)
+	if tag := a.tag("{}"); a.ask("{}", "If-None-Match: "+tag).status != 304 {
+		t.Error("a lasting answer is not recognized by its tag")
+	}
+}
+
 // Stale data says so in each answer.
 func TestStale_is_said(t *testing.T) {
 	addr := serve(t, appOf(ofrep.Config{
