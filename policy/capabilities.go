@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -64,9 +65,14 @@ var capabilities = sync.OnceValue(func() *ast.Capabilities {
 })
 
 // AdmissionID names the rules under which this program admits policies: OPA's version and
-// a hash of all that policies may use. A bundle that was admitted under another is
-// admitted again before it is loaded.
+// a hash of all that policies may use. A bundle that was admitted under another, by another
+// version of this program, must be admitted again before it is loaded: see IsAdmission.
 func AdmissionID() string { return admissionID() }
+
+// IsAdmission reports whether a text is the AdmissionID of this or another version.
+func IsAdmission(id string) bool { return admissionForm.MatchString(id) }
+
+var admissionForm = regexp.MustCompile(`^opa-[0-9][0-9A-Za-z.+-]{0,32}-[0-9a-f]{16}$`)
 
 var admissionID = sync.OnceValue(func() string {
 	c := capabilities()

@@ -116,7 +116,8 @@ func TestEngine_Access_resolved_attributes_win(t *testing.T) {
 
 // Naming a team that one is not in does not make it one's team.
 func TestEngine_Access_team_of_others_is_not_the_subjects(t *testing.T) {
-	e, err := policy.Compile(map[string]string{"access.rego": `package tiergate.access
+	e, err := policy.Compile(map[string]string{
+		"access.rego": `package tiergate.access
 		default decision := {"allow": false, "reason": "other"}
 		decision := {"allow": true, "reason": "acme"} if input.attributes.team == "acme"`,
 		"tier.rego": `package tiergate.subject

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,8 @@ import (
 
 func anyJSON() *rapid.Generator[any] {
 	return rapid.OneOf(
-		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.String().AsAny(), rapid.Float64().AsAny(),
+		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.String().AsAny(),
+		rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64).AsAny(),
 		rapid.SliceOfN(rapid.String(), 0, 3).AsAny(),
 		rapid.MapOfN(rapid.String(), rapid.SliceOfN(rapid.Int(), 0, 3), 0, 3).AsAny(),
 	)
@@ -25,7 +27,7 @@ func TestEachMember_agrees_with_encoding_json(t *testing.T) {
 		want := rapid.MapOfN(rapid.String(), anyJSON(), 0, 6).Draw(t, "object")
 		text, err := json.Marshal(want)
 		if err != nil {
-			t.Skip("JSON has no such number")
+			t.Fatal(err)
 		}
 		if rapid.Bool().Draw(t, "indented") {
 			text, _ = json.MarshalIndent(want, " ", "\t")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, c console) int {
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cli.logLevel()}))
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	kctx.Bind(log, c, parser)
-	if err := kctx.Run(); err != nil {
+	if err := kctx.Run(); err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
 		fmt.Fprintf(c.err, "tiergate: %v\n", err)
 		return 1
 	}

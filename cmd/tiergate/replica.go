@@ -27,7 +27,7 @@ func newReplica(source string, o replicaOptions, dir string, log *slog.Logger) (
 	scheme, rest, _ := strings.Cut(source, ":")
 	r := &replica{problems: func() []string { return nil }}
 	var from tiergate.Source
-	options := evaluator.Options{Log: log}
+	options := evaluator.Options{Log: log, Admitted: readmitted(log)}
 	switch scheme {
 	case "postgres", "postgresql":
 		cfg := postgres.Config{URL: source, Log: log}
@@ -52,6 +52,32 @@ func newReplica(source string, o replicaOptions, dir string, log *slog.Logger) (
 		Source: from, Applier: r.engine, Name: scheme, Dir: dir, KeyFile: o.LKGKey, Log: log,
 	})
 	return r, nil
+}
+
+// readmitted says which policies may be loaded: those that this version admitted, and those
+// that another version did, once they have been admitted anew, so that an upgrade does not
+// leave a sidecar without a policy. It is asked by one goroutine.
+func readmitted(log *slog.Logger) func(*tiergate.PolicyBundle) bool {
+	verdicts := map[string]bool{} // by hash; few policies are ever in force
+	return func(b *tiergate.PolicyBundle) bool {
+		if b.Admission == policy.AdmissionID() {
+			return true
+		}
+		if !policy.IsAdmission(b.Admission) {
+			return false
+		}
+		if verdict, ok := verdicts[b.Hash]; ok {
+			return verdict
+		}
+		_, err := policy.Admit(context.Background(), b.Modules, policy.Definitions{})
+		if tiergate.CodeOf(err) == tiergate.Internal {
+			log.Error("admission is not to be had", "policy", b.Version, "error", err)
+			return false // and ask again
+		}
+		verdicts[b.Hash] = err == nil
+		log.Warn("policy of another version admitted anew", "policy", b.Version, "admission", b.Admission, "admitted", err == nil, "error", err)
+		return err == nil
+	}
 }
 
 // run keeps the replica in step until ctx ends. It fails at once when there is nothing to
