@@ -16,6 +16,16 @@ const jsonType = "application/json"
 // The members that we add to a flag's metadata. A flag's own ones of these names give way.
 var reserved = []string{"revision", "stale", "tier", "denied", "denyReason", "upgrade"}
 
+// reservedMembers are their beginnings as a flag's own, compact metadata has them. In a
+// string a quote is escaped, so that none is found there.
+var reservedMembers = func() [][]byte {
+	var out [][]byte
+	for _, name := range reserved {
+		out = append(out, []byte(`"`+name+`":`))
+	}
+	return out
+}()
+
 // begin writes what the headers and the metadata of each answer have in common.
 func (c *call) begin(ctx *fasthttp.RequestCtx) {
 	const open = `"revision":"`
@@ -84,8 +94,8 @@ func appendOwn(b []byte, members json.RawMessage) []byte {
 	if len(members) == 0 {
 		return b
 	}
-	for _, name := range reserved {
-		if i := bytes.Index(members, []byte(name)); i > 0 && members[i-1] == '"' {
+	for _, member := range reservedMembers {
+		if bytes.Contains(members, member) {
 			return appendWithoutReserved(b, members)
 		}
 	}

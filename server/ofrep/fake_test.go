@@ -98,7 +98,7 @@ func value(kind tiergate.FlagType, variant, literal string) tiergate.Decision {
 // demoFlags has each kind of answer once.
 func demoFlags() map[string]func(*tiergate.Request) tiergate.Decision {
 	meta := value(tiergate.Boolean, "on", "true")
-	meta.Metadata = json.RawMessage(`"owner":"web","revision":"a lie"`)
+	meta.Metadata = json.RawMessage(`"frontier":1,"owner":"web","tier":"a lie","revision":"a lie","denied":true`)
 	return map[string]func(*tiergate.Request) tiergate.Decision{
 		"on":       always(value(tiergate.Boolean, "on", "true")),
 		"blue":     always(value(tiergate.String, "blue", `"#00f"`)),

@@ -82,7 +82,7 @@ func TestSingle_answers(t *testing.T) {
 		"disabled":             {post(flags+"/disabled", alice), `{"key":"disabled","reason":"DISABLED","variant":"","metadata":{` + rev + `}}`, 200},
 		"code default":         {post(flags+"/code", alice), `{"key":"code","reason":"DEFAULT","variant":"","metadata":{` + rev + `}}`, 200},
 		"denied":               {post(flags+"/denied", alice), `{"key":"denied","reason":"TARGETING_MATCH","variant":"off","value":false,"metadata":{` + rev + `,"tier":"free","denied":true,"denyReason":"tier","upgrade":"pro"}}`, 200},
-		"own metadata":         {post(flags+"/meta", alice), `{"key":"meta","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `,"owner":"web"}}`, 200},
+		"own metadata":         {post(flags+"/meta", alice), `{"key":"meta","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `,"frontier":1,"owner":"web"}}`, 200},
 		"the ids":              {post(flags+"/who", alice), `{"key":"who","reason":"TARGETING_MATCH","variant":"you","value":"alice of acme","metadata":{` + rev + `,"tier":"free"}}`, 200},
 		"many attributes":      {post(flags+"/on", `{"context":{`+manyMembers(4096)+`}}`), `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"no body":              {post(flags+"/who", ""), `{"key":"who","reason":"TARGETING_MATCH","variant":"you","value":"nobody of no team","metadata":{` + rev + `,"tier":"free"}}`, 200},
