@@ -101,6 +101,33 @@ func TestRestart_serves_the_last_known_good_state(t *testing.T) {
 	}
 }
 
+// A state that was saved before the source confirmed it is saved again with its age, so that
+// a restart in an outage does not take it for ancient.
+func TestRestart_knows_the_age_of_a_first_state(t *testing.T) {
+	dir := t.TempDir()
+	saved := func() bool { _, err := os.Stat(filepath.Join(dir, stateName)); return err == nil }
+	src := &script{calls: []follow{func(ctx context.Context, _ tiergate.Resume, f tiergate.Follower) error {
+		if err := f.Apply(ctx, whole(at(1), flag("a"))); err != nil {
+			return err
+		}
+		for !saved() {
+			time.Sleep(time.Millisecond) // a file appears: there is nothing to wait on
+		}
+		f.Confirm(time.Now())
+		<-ctx.Done()
+		return nil
+	}}}
+	s := New(Config{Source: src, Applier: &memory{}, Name: "test", Dir: dir})
+	stop := start(t, s)
+	for s.Freshness().AsOf.IsZero() {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	if _, s := restart(t, Config{Dir: dir}); s.Freshness().Age(time.Now()) > time.Hour {
+		t.Errorf("after a restart the state is %v old", s.Freshness().Age(time.Now()))
+	}
+}
+
 // When the source answers, the state on disk is only what it goes on from.
 func TestRestart_goes_on_from_the_last_known_good_state(t *testing.T) {
 	dir := t.TempDir()

@@ -118,8 +118,13 @@ func (f *follower) Confirm(asOf time.Time) {
 	f.s.status.hear(time.Now())
 	f.s.applying.Lock()
 	defer f.s.applying.Unlock()
-	if f.stand(context.Background()) == nil {
-		f.s.status.confirmed(asOf)
+	if f.stand(context.Background()) != nil {
+		return
+	}
+	ageless := f.s.status.asOf().IsZero()
+	f.s.status.confirmed(asOf)
+	if ageless && !f.s.status.asOf().IsZero() {
+		f.s.saver.note(nil, true) // what was saved before says nothing of its age
 	}
 }
 
