@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,16 @@ const (
 	keyCRCLen    = 6  // 62^6 > 2^32
 	base62       = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
+
+// The scopes of keys: what a key may be used for. A scope that is none of these allows
+// nothing here.
+const (
+	ScopeEvaluate = "evaluate" // ask for decisions about flags, over any protocol
+)
+
+// Allows reports whether the key may be used for what a scope names. A key without scopes
+// may be used for nothing, and neither may nil.
+func (k *Key) Allows(scope string) bool { return k != nil && slices.Contains(k.Scopes, scope) }
 
 // A PresentedKey is what a caller sent, taken apart. Its secret is checked against a Key.
 type PresentedKey struct {

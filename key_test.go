@@ -31,6 +31,23 @@ func TestKey_opens(t *testing.T) {
 	}
 }
 
+// A key may be used for the scopes it has, by their exact words, and without any for nothing.
+func TestKey_allows(t *testing.T) {
+	for name, c := range map[string]struct {
+		key  *tiergate.Key
+		want bool
+	}{
+		"the scope":        {&tiergate.Key{Scopes: []string{"consume", tiergate.ScopeEvaluate}}, true},
+		"another scope":    {&tiergate.Key{Scopes: []string{"Evaluate", "evaluate "}}, false},
+		"no scopes at all": {&tiergate.Key{}, false},
+		"no key":           {nil, false},
+	} {
+		if got := c.key.Allows(tiergate.ScopeEvaluate); got != c.want {
+			t.Errorf("%s: Allows = %t", name, got)
+		}
+	}
+}
+
 // A key with any one character changed is refused, and the error does not repeat it.
 func TestParseKey_refuses_any_changed_character(t *testing.T) {
 	text, _, _ := tiergate.MintKey("dev")
