@@ -62,7 +62,7 @@ const (
 type Key struct {
 	ID        string    `json:"id"`
 	TeamID    string    `json:"teamId"`
-	Hash      string    `json:"hash"` // SHA-256 of the secret, hex
+	Hash      string    `json:"hash"`           // SHA-256 of the secret, hex
 	Scopes    []string  `json:"scopes"`         // what it may be used for, see Allows; empty means nothing
 	Sets      []string  `json:"sets,omitempty"` // the flag sets it may ask for; empty means all
 	State     KeyState  `json:"state"`
