@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/migrations"
 )
 
 func anyJSON() *rapid.Generator[any] {
@@ -80,8 +82,8 @@ func TestJudge(t *testing.T) {
 	}{
 		{judgeServer(140012, "14.12", "UTF8"), ErrTooOld, "PostgreSQL 14.12 is too old: tiergate needs 15 or later: the server is too old"},
 		{judgeSchema(0, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 is not migrated; run tiergate migrate: the database is not migrated`},
-		{judgeSchema(1, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 has schema 1 and this tiergate needs 2; run tiergate migrate: the database is not migrated`},
-		{judgeSchema(99, `"x" at h:1`), ErrTooNew, `the database "x" at h:1 has schema 99 and this tiergate knows 2; use a newer tiergate: the database is newer than this program`},
+		{judgeSchema(1, `"x" at h:1`), ErrNotMigrated, fmt.Sprintf(`the database "x" at h:1 has schema 1 and this tiergate needs %d; run tiergate migrate: the database is not migrated`, migrations.Version)},
+		{judgeSchema(99, `"x" at h:1`), ErrTooNew, fmt.Sprintf(`the database "x" at h:1 has schema 99 and this tiergate knows %d; use a newer tiergate: the database is newer than this program`, migrations.Version)},
 	} {
 		if !errors.Is(c.err, c.want) || c.err.Error() != c.text {
 			t.Errorf("got %q, want %q", c.err, c.text)
