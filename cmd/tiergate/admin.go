@@ -22,6 +22,7 @@ type adminCmd struct {
 	Database string `help:"The database, postgres://…" placeholder:"URL" required:""`
 	dataOptions
 	adminOptions
+	opsOptions
 	listenOptions
 }
 
@@ -36,22 +37,25 @@ func (c *adminCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	serve, err := adminDoor(r, db, c.adminOptions, c.listenOptions, log)
+	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
 	if err != nil {
 		return err
 	}
-	return together(ctx, r.run, serve)
+	if err := d.addAdmin(r, db, c.adminOptions); err != nil {
+		return d.close(err)
+	}
+	return together(ctx, r.run, d.run)
 }
 
-// adminDoor opens the listener of the admin API and returns the job that serves it.
-func adminDoor(r *replica, db *postgres.DB, o adminOptions, l listenOptions, log *slog.Logger) (job, error) {
+// addAdmin adds the door that people change the configuration at.
+func (d *doors) addAdmin(r *replica, db *postgres.DB, o adminOptions) error {
 	tokens := o.tokens()
 	if len(tokens) == 0 {
-		return nil, errors.New("nobody could use the admin API: set TIERGATE_ADMIN_TOKEN")
+		return errors.New("nobody could use the admin API: set TIERGATE_ADMIN_TOKEN")
 	}
-	ln, err := listen.Listen(o.AdminAddr, l.on("--admin-addr", log))
+	ln, err := d.listen("admin", "--admin-addr", o.AdminAddr)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	app := admin.New(admin.Config{
 		Flags: db, Tiers: db, Limits: db, Policies: db, Teams: db, Users: db,
@@ -66,14 +70,12 @@ func adminDoor(r *replica, db *postgres.DB, o adminOptions, l listenOptions, log
 			return checkPolicy(ctx, r.engine, m)
 		},
 		BuiltinPolicy: rego.Modules(),
-		Hosts:         listen.HostsOf([]string{o.AdminAddr}, l.Host),
-		Log:           log,
+		Hosts:         listen.HostsOf([]string{o.AdminAddr}, d.options.Host),
+		Log:           d.log,
 		Version:       version,
 	})
-	return func(ctx context.Context) error {
-		log.Info("listening", "door", "admin", "addr", ln.Addr().String())
-		return server.Serve(ctx, app, ln, drainTime)
-	}, nil
+	d.jobs = append(d.jobs, func(ctx context.Context) error { return server.Serve(ctx, app, ln, drainTime) })
+	return nil
 }
 
 func (o adminOptions) tokens() []admin.Token {

@@ -41,11 +41,15 @@ type dataOptions struct {
 	DataDir string `help:"Folder for the last-known-good state and, in dev, the database." default:"data" placeholder:"DIR"`
 }
 
-// doorOptions are the listeners of a sidecar.
+// doorOptions are the door of a sidecar.
 type doorOptions struct {
-	HTTPAddr    string        `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016" placeholder:"ADDR"`
-	OpsAddr     string        `help:"Where /healthz, /readyz, /metrics and /status listen." default:"127.0.0.1:8014" placeholder:"ADDR"`
-	CORSOrigin  []string      `name:"cors-origin" help:"Browser origins that may ask; none by default." placeholder:"ORIGIN"`
+	HTTPAddr   string   `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016" placeholder:"ADDR"`
+	CORSOrigin []string `name:"cors-origin" help:"Browser origins that may ask; none by default." placeholder:"ORIGIN"`
+}
+
+// opsOptions are the door for whoever runs the program.
+type opsOptions struct {
+	OpsAddr     string        `help:"Where /healthz, /readyz, /metrics and /status listen, host:port or unix:/path." default:"127.0.0.1:8014" placeholder:"ADDR"`
 	ReadyMaxAge time.Duration `help:"Age of the data from which /readyz answers 503; 0 is never." default:"15s"`
 }
 
@@ -67,7 +71,7 @@ type replicaOptions struct {
 
 // adminOptions are the admin API's own.
 type adminOptions struct {
-	AdminAddr   string `help:"Where the admin API listens." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	AdminAddr   string `help:"Where the admin API listens, host:port or unix:/path." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	AdminToken  string `help:"Bearer token of the admin role; better given as TIERGATE_ADMIN_TOKEN." placeholder:"TOKEN" secret:""`
 	EditorToken string `help:"Bearer token of the editor role." placeholder:"TOKEN" secret:""`
 	ViewerToken string `help:"Bearer token of the viewer role." placeholder:"TOKEN" secret:""`
@@ -131,6 +135,7 @@ func (f fileConfig) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 type configCmd struct {
 	dataOptions
 	doorOptions
+	opsOptions
 	listenOptions
 	replicaOptions
 	adminOptions

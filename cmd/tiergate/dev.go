@@ -15,6 +15,7 @@ import (
 type devCmd struct {
 	dataOptions
 	doorOptions
+	opsOptions
 	adminOptions
 	listenOptions
 	NoDemo bool `help:"Begin with an empty database."`
@@ -51,15 +52,17 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if c.AdminToken == "" {
 		c.AdminToken = rand.Text()
 	}
-	sidecar, err := sidecarDoors(r, c.doorOptions, c.listenOptions, "none", log)
+	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
 	if err != nil {
 		return err
 	}
-	adminJob, err := adminDoor(r, db, c.adminOptions, c.listenOptions, log)
-	if err != nil {
-		return err
+	if err := d.addOFREP(r, c.doorOptions, "none"); err != nil {
+		return d.close(err)
 	}
-	return together(ctx, r.run, sidecar, adminJob, func(ctx context.Context) error {
+	if err := d.addAdmin(r, db, c.adminOptions); err != nil {
+		return d.close(err)
+	}
+	return together(ctx, r.run, d.run, func(ctx context.Context) error {
 		select {
 		case <-r.syncer.Ready():
 			c.greet(out, url)

@@ -129,7 +129,7 @@ func TestSidecar_says_what_is_wrong_with_its_source(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "not migrated; run tiergate migrate") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	out, code = commandWithErr(t, "admin", "--database", d.cluster.URL("postgres"), "--admin-addr", "127.0.0.1:0", "--admin-token", "x")
+	out, code = commandWithErr(t, "admin", "--database", d.cluster.URL("postgres"), "--admin-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--admin-token", "x")
 	if code != 1 || !strings.Contains(out, "not migrated; run tiergate migrate") {
 		t.Errorf("exit code %d: %s", code, out)
 	}

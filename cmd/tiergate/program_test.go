@@ -49,9 +49,9 @@ func (o *output) String() string {
 func launch(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
 	p := &program{http: freeAddr(t), ops: freeAddr(t), adm: freeAddr(t), done: make(chan struct{})}
-	all := append([]string{args[0], "--data-dir", dir}, args[1:]...)
+	all := append([]string{args[0], "--data-dir", dir, "--ops-addr", p.ops}, args[1:]...)
 	if args[0] != "admin" {
-		all = append(all, "--http-addr", p.http, "--ops-addr", p.ops)
+		all = append(all, "--http-addr", p.http)
 	}
 	if args[0] != "sidecar" {
 		all = append(all, "--admin-addr", p.adm)

@@ -3,18 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/listen"
 	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/ofrep"
-	"github.com/tiergate/tiergate/server/ops"
 )
 
 // sidecarCmd answers decisions next to an application.
@@ -22,6 +18,7 @@ type sidecarCmd struct {
 	dataOptions
 	replicaOptions
 	doorOptions
+	opsOptions
 	listenOptions
 	Auth string `help:"Who may ask: none (for loopback), or keys (each request needs a team's API key)." enum:"none,keys" default:"none"`
 }
@@ -32,77 +29,43 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	serve, err := sidecarDoors(r, c.doorOptions, c.listenOptions, c.Auth, log)
+	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
 	if err != nil {
 		return err
 	}
-	return together(ctx, r.run, serve)
+	if err := d.addOFREP(r, c.doorOptions, c.Auth); err != nil {
+		return d.close(err)
+	}
+	return together(ctx, r.run, d.run)
 }
 
-// sidecarDoors opens the listeners of a sidecar and returns the job that serves them.
-func sidecarDoors(r *replica, o doorOptions, l listenOptions, auth string, log *slog.Logger) (job, error) {
-	http, err := listen.Listen(o.HTTPAddr, l.on("--http-addr", log))
+// addOFREP adds the door that applications evaluate flags at.
+func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
+	ln, err := d.listen("http", "--http-addr", o.HTTPAddr)
 	if err != nil {
-		return nil, err
-	}
-	opsListener, err := listen.Listen(o.OpsAddr, l.on("--ops-addr", log))
-	if err != nil {
-		return nil, errors.Join(err, http.Close())
-	}
-	state := ops.State{
-		Version:     version,
-		Evaluator:   r.engine,
-		Freshness:   r.syncer.Freshness,
-		ReadyMaxAge: o.ReadyMaxAge,
-		Quarantined: func() []ops.Quarantined { return quarantined(r.engine) },
-		Problems:    func() []string { return append(r.syncer.Problems(), r.problems()...) },
-		Refused:     r.syncer.Refused,
-		Listeners: []ops.Listener{
-			{Name: "http", Addr: http.Addr().String(), TLS: l.TLSCert != ""},
-			{Name: "ops", Addr: opsListener.Addr().String(), TLS: l.TLSCert != ""},
-		},
-	}
-	registry := prometheus.NewRegistry()
-	metrics, err := ops.NewMetrics(registry, state)
-	if err != nil {
-		return nil, errors.Join(err, http.Close(), opsListener.Close())
-	}
-	cfg := server.Config{
-		Hosts:       listen.HostsOf([]string{o.HTTPAddr}, l.Host),
-		CORSOrigins: o.CORSOrigin,
-		Log:         log,
-		Observe:     metrics.Door,
-		Panicked:    metrics.Panicked,
+		return err
 	}
 	door := ofrep.New(ofrep.Config{
 		Evaluator:  r.engine,
 		Freshness:  r.syncer.Freshness,
-		StaleAfter: cmp.Or(o.ReadyMaxAge, defaultStaleAfter),
+		StaleAfter: cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter),
 		Credential: credential(auth, r.engine),
 		Version:    version,
 	})
-	app := server.NewApp(cfg, door)
-	opsApp := server.NewApp(server.Config{Hosts: listen.HostsOf([]string{o.OpsAddr}, l.Host), Log: log})
-	ops.Mount(opsApp, state, registry)
-	return func(ctx context.Context) error {
-		return together(ctx,
-			func(ctx context.Context) error { return server.Serve(ctx, app, http, drainTime) },
-			func(ctx context.Context) error { return server.Serve(ctx, opsApp, opsListener, drainTime) },
-		)
-	}, nil
+	app := server.NewApp(server.Config{
+		Hosts:       listen.HostsOf([]string{o.HTTPAddr}, d.options.Host),
+		CORSOrigins: o.CORSOrigin,
+		Log:         d.log,
+		Observe:     d.metrics.Door,
+		Panicked:    d.metrics.Panicked,
+	}, door)
+	d.jobs = append(d.jobs, func(ctx context.Context) error { return server.Serve(ctx, app, ln, drainTime) })
+	return nil
 }
 
 // defaultStaleAfter is when answers begin to say that they are stale where no age makes
 // the sidecar unready.
 const defaultStaleAfter = 15 * time.Second
-
-func quarantined(e *evaluator.Engine) []ops.Quarantined {
-	var out []ops.Quarantined
-	for _, q := range e.Quarantined() {
-		out = append(out, ops.Quarantined{Set: q.Set, Flag: q.Flag, Error: q.Err.Error()})
-	}
-	return out
-}
 
 // credential resolves API keys against the generation in force; nil when none are needed.
 func credential(auth string, e *evaluator.Engine) server.Resolver {

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"errors"
-	"math"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -85,61 +84,4 @@ var outcomes = map[int]string{
 	431: "header_too_large",
 	500: "internal_error",
 	503: "unavailable",
-}
-
-// stateCollector reads state when it is scraped.
-type stateCollector struct{ state State }
-
-var (
-	buildDesc       = prometheus.NewDesc("tiergate_build_info", "1, with the version of the program.", []string{"version"}, nil)
-	revisionDesc    = prometheus.NewDesc("tiergate_sync_revision", "The revision in force; 0 before the first.", nil, nil)
-	ageDesc         = prometheus.NewDesc("tiergate_sync_data_age_seconds", "How old the state in force may be; +Inf before the first.", nil, nil)
-	connectedDesc   = prometheus.NewDesc("tiergate_sync_connected", "1 when the source answers.", nil, nil)
-	refusedDesc     = prometheus.NewDesc("tiergate_sync_refused_revisions_total", "Revisions that were refused.", nil, nil)
-	quarantinedDesc = prometheus.NewDesc("tiergate_evaluator_quarantined_flags", "Flags whose definition is broken.", nil, nil)
-	hitsDesc        = prometheus.NewDesc("tiergate_policy_cache_hits_total", "Policy answers that came from the cache.", nil, nil)
-	missesDesc      = prometheus.NewDesc("tiergate_policy_cache_misses_total", "Policy answers that had to be evaluated.", nil, nil)
-)
-
-func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildDesc, revisionDesc, ageDesc, connectedDesc, refusedDesc, quarantinedDesc, hitsDesc, missesDesc} {
-		ch <- d
-	}
-}
-
-func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter := func(d *prometheus.Desc, v uint64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
-	}
-	s := c.state
-	gauge(buildDesc, 1, s.Version)
-	revision := int64(0)
-	if gen := s.generation(); gen != nil {
-		revision = gen.Resume().Rev
-	}
-	gauge(revisionDesc, float64(revision))
-	fresh, age := s.freshness(), math.Inf(1)
-	if !fresh.AsOf.IsZero() {
-		age = fresh.Age(s.now()).Seconds()
-	}
-	gauge(ageDesc, age)
-	connected := 0.0
-	if fresh.Connected {
-		connected = 1
-	}
-	gauge(connectedDesc, connected)
-	if s.Refused != nil {
-		counter(refusedDesc, s.Refused())
-	}
-	if s.Quarantined != nil {
-		gauge(quarantinedDesc, float64(len(s.Quarantined())))
-	}
-	if s.PolicyCache != nil {
-		hits, misses := s.PolicyCache()
-		counter(hitsDesc, hits)
-		counter(missesDesc, misses)
-	}
 }

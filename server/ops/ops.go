@@ -21,12 +21,12 @@ type State struct {
 	// ReadyMaxAge is the age of the data past which /readyz turns 503; 0 means never.
 	ReadyMaxAge time.Duration
 
-	Quarantined func() []Quarantined         // the flags that are not served as they are written
-	Refused     func() uint64                // how many revisions were refused since the start
-	PolicyCache func() (hits, misses uint64) // since the start
-	Problems    func() []string              // whatever else an operator should know, a sentence each
-	Listeners   []Listener                   // where the program can be reached
-	Now         func() time.Time             // nil means time.Now
+	Quarantined func() []Quarantined // the flags that are not served as they are written
+	Refused     func() uint64        // how many revisions were refused since the start
+	Policy      func() Policy        // the policy in force
+	Problems    func() []string      // whatever else an operator should know, a sentence each
+	Listeners   []Listener           // where the program can be reached
+	Now         func() time.Time     // nil means time.Now
 }
 
 // Quarantined is a flag whose definition is broken: it answers with an error, the others are served.
@@ -34,6 +34,19 @@ type Quarantined struct {
 	Set   string `json:"set"`
 	Flag  string `json:"flag"`
 	Error string `json:"error"`
+}
+
+// A Policy is how the policy in force does. The counts begin anew with each policy. The
+// zero value is a policy that was never asked.
+type Policy struct {
+	Misses      uint64            // decisions that the cache did not have
+	Evaluations uint64            // of one entry point each
+	Overruns    uint64            // evaluations that were ended at their deadline
+	Failures    map[string]uint64 // evaluations that gave no answer, by entry point, which are few
+	CacheBytes  int               // held now
+	CacheItems  int
+	Resting     bool     // overran too often: only remembered answers are given for a moment
+	Errors      []string // the newest failure of each entry point that has one, a sentence each
 }
 
 // A Listener is one address on which the program answers.

@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"net/http/httptest"
@@ -155,8 +156,15 @@ func TestStatus(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	state := healthy(2 * time.Second)
 	state.Refused = func() uint64 { return 3 }
-	state.Quarantined = func() []ops.Quarantined { return make([]ops.Quarantined, 2) }
-	state.PolicyCache = func() (uint64, uint64) { return 90, 10 }
+	state.Quarantined = func() []ops.Quarantined {
+		return []ops.Quarantined{{Set: "default", Flag: "a"}, {Set: "shop", Flag: "a"}}
+	}
+	state.Policy = func() ops.Policy {
+		return ops.Policy{
+			Misses: 10, Evaluations: 20, Overruns: 3, CacheBytes: 4096, CacheItems: 7, Resting: true,
+			Failures: map[string]uint64{"data.tiergate.access.decision": 4},
+		}
+	}
 	status, body := get(t, state, "/metrics")
 	if status != 200 {
 		t.Fatalf("status %d: %s", status, body)
@@ -170,8 +178,16 @@ func TestMetrics(t *testing.T) {
 		`tiergate_sync_connected 1`,
 		`tiergate_sync_refused_revisions_total 3`,
 		`tiergate_evaluator_quarantined_flags 2`,
-		`tiergate_policy_cache_hits_total 90`,
+		`tiergate_evaluator_quarantined_flag{flag="a",set="default"} 1`,
+		`tiergate_evaluator_quarantined_flag{flag="a",set="shop"} 1`,
+		`tiergate_evaluator_quarantined_flags_others 0`,
 		`tiergate_policy_cache_misses_total 10`,
+		`tiergate_policy_cache_bytes 4096`,
+		`tiergate_policy_cache_entries 7`,
+		`tiergate_policy_evaluations_total 20`,
+		`tiergate_policy_overruns_total 3`,
+		`tiergate_policy_failures_total{entry_point="data.tiergate.access.decision"} 4`,
+		`tiergate_policy_resting 1`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)
@@ -186,6 +202,47 @@ func TestMetrics(t *testing.T) {
 	early.Evaluator, early.Freshness = at{}, func() tiergate.Freshness { return tiergate.Freshness{} }
 	if _, body := get(t, early, "/metrics"); !strings.Contains(body, "tiergate_sync_data_age_seconds +Inf\n") {
 		t.Error("the age before the first state is not infinite")
+	}
+}
+
+// However many flags are broken, few have a series, and the others are counted; names that
+// no label can hold break nothing.
+func TestMetrics_name_few_quarantined_flags(t *testing.T) {
+	state := healthy(0)
+	state.Quarantined = func() []ops.Quarantined {
+		list := []ops.Quarantined{{Flag: "a\xff"}, {Flag: "a\xfe"}}
+		for i := range 5000 {
+			list = append(list, ops.Quarantined{Set: "default", Flag: fmt.Sprint("flag-", i), Error: "broken"})
+		}
+		return list
+	}
+	status, body := get(t, state, "/metrics")
+	if n := strings.Count(body, "\ntiergate_evaluator_quarantined_flag{"); status != 200 || n != 100 {
+		t.Errorf("status %d, %d flags have a series", status, n)
+	}
+	for _, line := range []string{"tiergate_evaluator_quarantined_flags 5002", "tiergate_evaluator_quarantined_flags_others 4902"} {
+		if !strings.Contains(body, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	status, body = get(t, state, "/status")
+	if n := strings.Count(body, `"error":"broken"`); status != 200 || n != 998 || !strings.Contains(body, `"4002 more flags are quarantined than are listed"`) {
+		t.Errorf("/status %d lists %d flags", status, n)
+	}
+}
+
+// A policy that gives no answers, or that rests, is a problem that an operator sees.
+func TestStatus_tells_of_a_failing_policy(t *testing.T) {
+	state := healthy(0)
+	state.Policy = func() ops.Policy {
+		return ops.Policy{Resting: true, Errors: []string{"access.decision: conflict"}}
+	}
+	state.Problems = func() []string { return []string{"another"} }
+	_, body := get(t, state, "/status")
+	want := `"problems":["the policy overran its deadline too often: for a moment it only gives answers that it remembers",` +
+		`"the policy gave no answer: access.decision: conflict","another"]}`
+	if !strings.HasSuffix(body, want) {
+		t.Errorf("/status is %s, want it to end with %s", body, want)
 	}
 }
 

@@ -1,6 +1,12 @@
 package ops
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
+
+// maxListed is how many quarantined flags the page lists.
+const maxListed = 1000
 
 // status is what /status tells.
 type status struct {
@@ -51,10 +57,28 @@ func (s State) status() status {
 		out.Refused.Count = s.Refused()
 	}
 	if s.Quarantined != nil {
-		out.Quarantined = append(out.Quarantined, s.Quarantined()...)
+		all := s.Quarantined()
+		out.Quarantined = append(out.Quarantined, all[:min(len(all), maxListed)]...)
+		if more := len(all) - maxListed; more > 0 {
+			out.Problems = append(out.Problems, fmt.Sprintf("%d more flags are quarantined than are listed", more))
+		}
+	}
+	if s.Policy != nil {
+		out.Problems = append(out.Problems, s.Policy().problems()...)
 	}
 	if s.Problems != nil {
 		out.Problems = append(out.Problems, s.Problems()...)
+	}
+	return out
+}
+
+func (p Policy) problems() []string {
+	var out []string
+	if p.Resting {
+		out = append(out, "the policy overran its deadline too often: for a moment it only gives answers that it remembers")
+	}
+	for _, e := range p.Errors {
+		out = append(out, "the policy gave no answer: "+e)
 	}
 	return out
 }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const brokenFlag = `{"flags": {
+	"good": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"},
+	"broken": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on", "targeting": {"no_such_operator": []}}
+}}`
+
+// A quarantined flag is named in the metrics and in the status for as long as it is
+// broken, beside what the policy does.
+func TestSidecar_names_a_quarantined_flag(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "flags.json")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(brokenFlag)
+	p := launch(t, dataDir(t), "sidecar", "--source", "file:"+dir)
+	p.waitReady(t)
+	if status, got := p.ask(t, "good", map[string]any{"targetingKey": "u"}); status != 200 {
+		t.Errorf("the good flag is answered with %d: %v", status, got)
+	}
+	metrics := p.get("/metrics")
+	for _, line := range []string{
+		`tiergate_evaluator_quarantined_flag{flag="broken",set="default"} 1`,
+		"tiergate_evaluator_quarantined_flags 1",
+		"tiergate_policy_evaluations_total ",
+		"tiergate_policy_cache_bytes ",
+		`tiergate_server_requests_total{door="ofrep",outcome="ok"} 1`,
+	} {
+		if !strings.Contains(metrics, "\n"+line) {
+			t.Errorf("the metrics have no line %s", line)
+		}
+	}
+	if status := p.get("/status"); !strings.Contains(status, `"quarantined":[{"set":"default","flag":"broken","error":"`) {
+		t.Errorf("the status is %s", status)
+	}
+	write(strings.ReplaceAll(brokenFlag, "no_such_operator", "if"))
+	p.eventually(t, "nothing is quarantined", func() bool {
+		metrics := p.get("/metrics")
+		return strings.Contains(metrics, "\ntiergate_evaluator_quarantined_flags 0") && !strings.Contains(metrics, `flag="broken"`)
+	})
+}
+
+// The admin role has the same door for whoever runs it.
+func TestAdmin_can_be_watched(t *testing.T) {
+	d := seeded(t)
+	p := launch(t, dataDir(t), "admin", "--database", d.url())
+	p.waitReady(t)
+	if status, got := p.admin(t, "GET", "/api/tiers", ""); status != 200 {
+		t.Errorf("the admin API answers %d: %v", status, got)
+	}
+	if metrics := p.get("/metrics"); !strings.Contains(metrics, "\ntiergate_sync_connected 1\n") {
+		t.Errorf("the metrics are %s", metrics)
+	}
+	if status := p.get("/status"); !strings.Contains(status, `{"name":"admin","addr":"`+p.adm+`","tls":false}`) {
+		t.Errorf("the status is %s", status)
+	}
+	if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the exit code is %d", code)
+	}
+}
