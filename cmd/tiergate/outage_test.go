@@ -58,9 +58,12 @@ func seeded(t *testing.T, more ...tiergate.Change) *database {
 	return d
 }
 
+// mint makes a key of a team that may evaluate, and its text.
 func mint(team string) (string, *tiergate.Key) {
 	text, id, hash := tiergate.MintKey("test")
-	return text, &tiergate.Key{ID: id, TeamID: team, Hash: hash, Scopes: []string{}, State: tiergate.KeyActive}
+	return text, &tiergate.Key{
+		ID: id, TeamID: team, Hash: hash, Scopes: []string{tiergate.ScopeEvaluate}, State: tiergate.KeyActive,
+	}
 }
 
 // Postgres goes away and comes back. The sidecar answers on and says that it is stale; a

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
-	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/listen"
 	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/ofrep"
@@ -49,7 +48,7 @@ func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
 		Evaluator:  r.engine,
 		Freshness:  r.syncer.Freshness,
 		StaleAfter: cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter),
-		Credential: credential(auth, r.engine),
+		Credential: credential(auth, r.engine, tiergate.ScopeEvaluate),
 		Version:    version,
 	})
 	app := server.NewApp(server.Config{
@@ -66,25 +65,3 @@ func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
 // defaultStaleAfter is when answers begin to say that they are stale where no age makes
 // the sidecar unready.
 const defaultStaleAfter = 15 * time.Second
-
-// credential resolves API keys against the generation in force; nil when none are needed.
-func credential(auth string, e *evaluator.Engine) server.Resolver {
-	if auth != "keys" {
-		return nil
-	}
-	return func(text string) (*tiergate.Key, error) {
-		presented, err := tiergate.ParseKey(text)
-		if err != nil {
-			return nil, err
-		}
-		g := e.Current()
-		if g == nil {
-			return nil, tiergate.Errorf(tiergate.Unavailable, "no keys are known yet")
-		}
-		key, _ := g.View().Key(presented.ID) // nil opens nothing
-		if !presented.Opens(key, time.Now()) {
-			return nil, tiergate.Errorf(tiergate.Unauthorized, "the API key is not valid")
-		}
-		return key, nil
-	}
-}

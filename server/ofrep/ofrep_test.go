@@ -99,6 +99,7 @@ func TestSingle_answers(t *testing.T) {
 		"unicode unencoded":    {post(flags+"/größe", alice), `{"key":"größe","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"absolute target":      {post("http://localhost"+flags+"/on", alice), `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"chunked body":         {"POST " + flags + "/who HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n23\r\n{\"context\":{\"targetingKey\":\"alice\"}\r\n1\r\n}\r\n0\r\n\r\n", `{"key":"who","reason":"TARGETING_MATCH","variant":"you","value":"alice of no team","metadata":{` + rev + `,"tier":"free"}}`, 200},
+		"no encoding, named":   {post(flags+"/on", "{}", "Content-Encoding: Identity"), `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 		"another type of body": {"POST " + flags + "/on HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 2\r\n\r\n{}", `{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{` + rev + `}}`, 200},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package ofrep
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func unhex(b byte) int {
 func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 	body := ctx.Request.Body()
 	switch {
-	case len(ctx.Request.Header.ContentEncoding()) > 0:
+	case encoded(ctx.Request.Header.ContentEncoding()):
 		refuse(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not have a Content-Encoding")
 		return false
 	case len(body) > MaxBodyBytes:
@@ -100,6 +101,12 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 	return c.readContext(ctx, body)
 }
 
+// encoded reports whether a body is something else than what its length says. The name for
+// no encoding does not belong into a request, and some clients send it all the same.
+func encoded(encoding []byte) bool {
+	return len(encoding) > 0 && !strings.EqualFold(view(encoding), "identity")
+}
+
 func (d *door) stale(now time.Time) bool {
 	return d.cfg.Freshness != nil && d.cfg.StaleAfter > 0 && d.cfg.Freshness().Age(now) > d.cfg.StaleAfter
 }
@@ -113,7 +120,7 @@ func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
 	}
 	switch tiergate.CodeOf(err) {
 	case tiergate.Forbidden:
-		fail(ctx, fasthttp.StatusForbidden, tiergate.General, "the API key may not evaluate flags")
+		fail(ctx, fasthttp.StatusForbidden, tiergate.General, forbidden(err))
 	case tiergate.Unavailable:
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
 		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the API keys have not been loaded yet")
@@ -124,6 +131,13 @@ func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
 		fail(ctx, fasthttp.StatusInternalServerError, tiergate.General, "the API key could not be checked")
 	}
 	return false
+}
+
+// forbidden is what a caller is told about a key that is valid and may not be used here:
+// the resolver's sentence without its cause.
+func forbidden(err error) string {
+	e, _ := errors.AsType[*tiergate.Error](err)
+	return e.Message
 }
 
 // selectSet finds the flag set: the selector's, or the only one of the credential, or the
