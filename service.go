@@ -25,14 +25,17 @@ type Write struct {
 	RequestID string
 	Reason    string // why, for the audit trail
 	DryRun    bool   // do everything, then undo it
-	// IfVersion is the version that the caller has seen; 0 means any. Another one in the
-	// database is Stale.
+	// IfVersion is the version that the caller has seen; 0 means any, NoVersion that there
+	// was none. Another one in the database is Stale.
 	IfVersion int64
 	// IdempotencyKey makes a repeated create answer as the first did; "" means none. The
 	// same key with another Fingerprint is Invalid.
 	IdempotencyKey string
 	Fingerprint    string
 }
+
+// NoVersion as IfVersion says that the caller has seen that nothing is there yet.
+const NoVersion int64 = -1
 
 // A Written is what a write did.
 type Written[T any] struct {
@@ -98,8 +101,12 @@ type PolicyService interface {
 	Policies(ctx context.Context, page Page) (List[PolicyBundle], error)
 	Policy(ctx context.Context, version int64) (PolicyBundle, error)
 	// PublishPolicy appends a bundle that was admitted: Hash and Admission are set.
-	// IfVersion is compared with the version in force.
+	// IfVersion is compared with the version in force, NoVersion while there is none.
 	PublishPolicy(ctx context.Context, b PolicyBundle, w Write) (Written[PolicyBundle], error)
+	// ReplayPolicy returns what PublishPolicy stored under w's idempotency key, not Replayed
+	// when the key is new. It is asked before a policy is admitted, which costs seconds and
+	// may end differently from the first time.
+	ReplayPolicy(ctx context.Context, w Write) (Written[PolicyBundle], error)
 }
 
 // TeamService reads teams; errors as FlagService.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -65,8 +66,12 @@ var (
 	versionTags = regexp.MustCompile(`^"(0|[1-9][0-9]{0,17})"$`)
 )
 
-// versionOf reads an If-Match: 0 stands for any version. A tag that we never give out, a
-// weak one included, matches nothing.
+// neverVersion is what no thing has for its version.
+const neverVersion = math.MaxInt64
+
+// versionOf reads an If-Match: 0 stands for any version, and the tag "0" says that there was
+// none. A tag that we never give out, a weak one included, matches nothing; that is found out
+// where versions are compared, behind whether the thing is there and what was done already.
 func versionOf(ifMatch string) (int64, error) {
 	tag := strings.TrimSpace(ifMatch)
 	if tag == "" || tag == "*" {
@@ -75,11 +80,14 @@ func versionOf(ifMatch string) (int64, error) {
 	if !etagRE.MatchString(tag) {
 		return 0, tiergate.FieldErrorf("header.If-Match", `If-Match takes one ETag, such as "3" with its quotes`)
 	}
-	if m := versionTags.FindStringSubmatch(tag); m != nil && m[1] != "0" {
-		n, err := strconv.ParseInt(m[1], 10, 64)
-		return n, err
+	m := versionTags.FindStringSubmatch(tag)
+	switch {
+	case m == nil:
+		return neverVersion, nil
+	case m[1] == "0":
+		return tiergate.NoVersion, nil
 	}
-	return 0, tiergate.Errorf(tiergate.Stale, "the thing is not at the version that If-Match names")
+	return strconv.ParseInt(m[1], 10, 64)
 }
 
 func etagOf(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }

@@ -129,6 +129,9 @@ func (s *shelf[T]) remove(id string, w tiergate.Write) (tiergate.Written[T], err
 	if !ok {
 		return tiergate.Written[T]{}, tiergate.Errorf(tiergate.NotFound, "there is no such thing")
 	}
+	if _, _, was := s.fields(&t); w.IfVersion != 0 && w.IfVersion != *was {
+		return tiergate.Written[T]{}, tiergate.Errorf(tiergate.Stale, "it is at version %d", *was)
+	}
 	if !w.DryRun {
 		delete(s.things, id)
 		s.rev++
@@ -203,6 +206,14 @@ func (f fakeLimits) DeleteLimit(_ context.Context, id string, w tiergate.Write) 
 type fakePolicies struct {
 	mu        sync.Mutex
 	published []tiergate.PolicyBundle
+	replays   map[string]tiergate.PolicyBundle
+}
+
+func (f *fakePolicies) ReplayPolicy(_ context.Context, w tiergate.Write) (tiergate.Written[tiergate.PolicyBundle], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, ok := f.replays[w.IdempotencyKey+w.Fingerprint]
+	return tiergate.Written[tiergate.PolicyBundle]{Thing: b, Replayed: ok}, nil
 }
 
 func (f *fakePolicies) CurrentPolicy(context.Context) (tiergate.PolicyBundle, error) {
@@ -232,7 +243,7 @@ func (f *fakePolicies) Policy(_ context.Context, version int64) (tiergate.Policy
 func (f *fakePolicies) PublishPolicy(_ context.Context, b tiergate.PolicyBundle, w tiergate.Write) (tiergate.Written[tiergate.PolicyBundle], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if w.IfVersion != 0 && w.IfVersion != int64(len(f.published)) {
+	if w.IfVersion != 0 && max(w.IfVersion, 0) != int64(len(f.published)) {
 		return tiergate.Written[tiergate.PolicyBundle]{}, tiergate.Errorf(tiergate.Stale, "version %d is in force", len(f.published))
 	}
 	b.Version = int64(len(f.published) + 1)
@@ -241,6 +252,9 @@ func (f *fakePolicies) PublishPolicy(_ context.Context, b tiergate.PolicyBundle,
 		return tiergate.Written[tiergate.PolicyBundle]{Thing: b}, nil
 	}
 	f.published = append(f.published, b)
+	if w.IdempotencyKey != "" {
+		f.replays[w.IdempotencyKey+w.Fingerprint] = b
+	}
 	return tiergate.Written[tiergate.PolicyBundle]{Thing: b, Resume: tiergate.Resume{Epoch: "0123456789", Rev: b.Version}}, nil
 }
 
@@ -293,7 +307,7 @@ func newWorld(t testing.TB) *world {
 		flags:    fakeFlags{newShelf(func(f *tiergate.Flag) (*string, string, *int64) { return &f.ID, f.Set + "/" + f.Name, &f.Version })},
 		tiers:    fakeTiers{newShelf(func(t *tiergate.Tier) (*string, string, *int64) { return &t.Key, t.Key, &t.Version }, tiergate.Tier{Key: "free", Name: "Free"})},
 		limits:   fakeLimits{newShelf(func(l *tiergate.Limit) (*string, string, *int64) { return &l.ID, l.Key, &l.Version })},
-		policies: &fakePolicies{},
+		policies: &fakePolicies{replays: map[string]tiergate.PolicyBundle{}},
 	}
 	w.config = admin.Config{
 		Flags: w.flags, Tiers: w.tiers, Limits: w.limits, Policies: w.policies,

@@ -222,33 +222,26 @@ func (a *api) publish(ctx context.Context, in Creating, ifMatch string, modules 
 	if err != nil {
 		return nil, err
 	}
-	if w.IfVersion, err = a.policySeen(ctx, ifMatch); err != nil {
+	if w.IfVersion, err = versionOf(ifMatch); err != nil {
 		return nil, err
 	}
-	v, err := a.verdict(ctx, modules)
-	if err != nil {
-		return nil, err
+	done, err := a.Policies.ReplayPolicy(ctx, w)
+	if err == nil && !done.Replayed {
+		done, err = a.publishAdmitted(ctx, tiergate.PolicyBundle{Modules: modules, Comment: comment, CreatedBy: w.Caller.ID}, w)
 	}
-	if !v.admitted() {
-		return nil, refusedPolicy(v)
-	}
-	done, err := a.Policies.PublishPolicy(ctx, tiergate.PolicyBundle{
-		Modules: modules, Hash: v.Hash, Admission: v.Admission, Comment: comment, CreatedBy: w.Caller.ID,
-	}, w)
 	return made(ctx, a, done, err, policyVersion, same[tiergate.PolicyBundle], "/api/policies/versions/"+strconv.FormatInt(done.Thing.Version, 10))
 }
 
-// policySeen reads If-Match. "0" means that nothing was published yet, which is looked up
-// here: to the service 0 means any version.
-func (a *api) policySeen(ctx context.Context, ifMatch string) (int64, error) {
-	if ifMatch != etagOf(0) {
-		return versionOf(ifMatch)
+func (a *api) publishAdmitted(ctx context.Context, b tiergate.PolicyBundle, w tiergate.Write) (tiergate.Written[tiergate.PolicyBundle], error) {
+	v, err := a.verdict(ctx, b.Modules)
+	if err == nil && !v.admitted() {
+		err = refusedPolicy(v)
 	}
-	b, err := a.policyInForce(ctx)
-	if err == nil && b.Version != 0 {
-		err = tiergate.Errorf(tiergate.Stale, "version %d of the policy has been published", b.Version)
+	if err != nil {
+		return tiergate.Written[tiergate.PolicyBundle]{}, err
 	}
-	return 0, err
+	b.Hash, b.Admission = v.Hash, v.Admission
+	return a.Policies.PublishPolicy(ctx, b, w)
 }
 
 func refusedPolicy(v Verdict) error {

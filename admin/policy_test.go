@@ -91,3 +91,28 @@ func TestPolicies_nobody_locks_everybody_out(t *testing.T) {
 		t.Errorf("asked %+v, want %+v", asked, want)
 	}
 }
+
+// A publication that is sent again under its key is answered as the first was, whatever has
+// become of the version that it named and of what admission says now.
+func TestPolicies_a_repeated_publication_answers_as_the_first(t *testing.T) {
+	w := newWorld(t)
+	refuse := false
+	w.config.CheckPolicy = func(ctx context.Context, modules map[string]string) (admin.Verdict, error) {
+		if refuse {
+			return admin.Verdict{Problems: []admin.Spot{{Message: "not any more"}}}, nil
+		}
+		return checkRego(ctx, modules)
+	}
+	app := admin.New(w.config)
+	header := map[string]string{"If-Match": `"0"`, "Idempotency-Key": "k"}
+	x := exchange{name: "first", method: "POST", path: "/api/policies", header: header, body: `{"modules":{"a.rego":"package a"}}`, status: 201, headers: map[string]string{"Idempotent-Replayed": ""}}
+	run(t, app, []exchange{x})
+	x.name, x.want = "again", map[string]any{"version": 1, "modules": map[string]any{"a.rego": "package a"}}
+	x.headers = map[string]string{"Idempotent-Replayed": "true", "ETag": `"1"`, "Location": "/api/policies/versions/1"}
+	run(t, app, []exchange{x})
+	x.name, refuse = "again, after admission has changed its mind", true
+	run(t, app, []exchange{x, {name: "without the key", method: "POST", path: "/api/policies", body: x.body, status: 422}})
+	if len(w.policies.published) != 1 {
+		t.Errorf("%d policies are published, want 1", len(w.policies.published))
+	}
+}

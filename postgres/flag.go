@@ -78,7 +78,7 @@ func (db *DB) UpdateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 			where id = $1 and ($13 = 0 or version = $13)
 			returning image(feature_flags)`, append(flagArgs(&f), w.IfVersion)...)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return f, missed(ctx, tx, "flag", flagVersion, f.ID, w.IfVersion)
+			return f, missed(ctx, tx, "flag", flagVersion, f.ID)
 		}
 		return out, err
 	})
@@ -92,7 +92,7 @@ func (db *DB) DeleteFlag(ctx context.Context, id string, w tiergate.Write) (tier
 		f, err := one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
 			delete from feature_flags where id = $1 and ($2 = 0 or version = $2) returning image(feature_flags)`, id, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return f, missed(ctx, tx, "flag", flagVersion, id, w.IfVersion)
+			return f, missed(ctx, tx, "flag", flagVersion, id)
 		}
 		return f, err
 	})

@@ -63,7 +63,7 @@ func (db *DB) UpdateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 			where id = $1 and ($13 = 0 or version = $13)
 			returning image(limits)`, append(limitArgs(&l), w.IfVersion)...)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return l, missed(ctx, tx, "limit", limitVersion, l.ID, w.IfVersion)
+			return l, missed(ctx, tx, "limit", limitVersion, l.ID)
 		}
 		return out, err
 	})
@@ -77,7 +77,7 @@ func (db *DB) DeleteLimit(ctx context.Context, id string, w tiergate.Write) (tie
 		l, err := one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
 			delete from limits where id = $1 and ($2 = 0 or version = $2) returning image(limits)`, id, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return l, missed(ctx, tx, "limit", limitVersion, id, w.IfVersion)
+			return l, missed(ctx, tx, "limit", limitVersion, id)
 		}
 		return l, err
 	})

@@ -68,12 +68,24 @@ func (db *DB) PublishPolicy(ctx context.Context, b tiergate.PolicyBundle, w tier
 		if err := tx.QueryRow(ctx, `select coalesce(max(version), 0) from policy_bundles`).Scan(&current); err != nil {
 			return b, err
 		}
-		if w.IfVersion != 0 && w.IfVersion != current {
-			return b, tiergate.Errorf(tiergate.Stale, "the policy in force has version %d by now, not %d", current, w.IfVersion)
+		if w.IfVersion != 0 && max(w.IfVersion, 0) != current { // NoVersion is current 0
+			return b, tiergate.Errorf(tiergate.Stale, "the policy in force is not the one that you have seen: by now it has version %d", current)
 		}
 		return one[tiergate.PolicyBundle](ctx, tx, tiergate.KindPolicy, `
 			insert into policy_bundles (id, modules, hash, admission, comment, created_by)
 			values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6)
 			returning image(policy_bundles)`, b.ID, orEmpty(b.Modules), b.Hash, b.Admission, b.Comment, b.CreatedBy)
 	})
+}
+
+// ReplayPolicy returns what PublishPolicy stored under an idempotency key.
+func (db *DB) ReplayPolicy(ctx context.Context, w tiergate.Write) (out tiergate.Written[tiergate.PolicyBundle], err error) {
+	if w.IdempotencyKey == "" || w.DryRun {
+		return out, nil
+	}
+	err = recall(ctx, db.pool, w, &out)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return out, nil
+	}
+	return out, wrap(err, "look for an idempotency key")
 }

@@ -50,7 +50,7 @@ func (db *DB) UpdateTier(ctx context.Context, t tiergate.Tier, w tiergate.Write)
 			update tiers set name = $2, rank = $3 where key = $1 and ($4 = 0 or version = $4) returning image(tiers)`,
 			t.Key, t.Name, t.Rank, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return t, missed(ctx, tx, "tier", tierVersion, t.Key, w.IfVersion)
+			return t, missed(ctx, tx, "tier", tierVersion, t.Key)
 		}
 		return out, err
 	})
@@ -75,7 +75,7 @@ func (db *DB) DeleteTier(ctx context.Context, key string, w tiergate.Write) (tie
 		t, err := one[tiergate.Tier](ctx, tx, tiergate.KindTier, `
 			delete from tiers where key = $1 and ($2 = 0 or version = $2) returning image(tiers)`, key, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return t, missed(ctx, tx, "tier", tierVersion, key, w.IfVersion)
+			return t, missed(ctx, tx, "tier", tierVersion, key)
 		}
 		return t, err
 	})

@@ -104,26 +104,34 @@ func replay[T any](ctx context.Context, tx pgx.Tx, w tiergate.Write, out *tierga
 	if err != nil || tag.RowsAffected() == 1 {
 		return false, err
 	}
+	err = recall(ctx, tx, w, out)
+	return err == nil, err
+}
+
+// recall fills out with what an idempotency key answered; pgx.ErrNoRows when it is new.
+func recall[T any](ctx context.Context, q querier, w tiergate.Write, out *tiergate.Written[T]) error {
 	var fingerprint, resume string
 	var outcome []byte
-	err = tx.QueryRow(ctx, `select fingerprint, outcome, coalesce(resume, '') from idempotency_keys where caller = $1 and key = $2`,
+	err := q.QueryRow(ctx, `select fingerprint, outcome, coalesce(resume, '') from idempotency_keys where caller = $1 and key = $2`,
 		w.Caller.ID, w.IdempotencyKey).Scan(&fingerprint, &outcome, &resume)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if fingerprint != w.Fingerprint {
-		return false, tiergate.Errorf(tiergate.Invalid, "this idempotency key was used for another request")
+		return tiergate.Errorf(tiergate.Invalid, "this idempotency key was used for another request")
 	}
-	if err := json.Unmarshal(outcome, &out.Thing); err != nil {
-		return false, err
+	var told tiergate.Written[T]
+	if err := json.Unmarshal(outcome, &told.Thing); err != nil {
+		return err
 	}
 	if resume != "" {
-		if out.Resume, err = tiergate.ParseResume(resume); err != nil {
-			return false, err
+		if told.Resume, err = tiergate.ParseResume(resume); err != nil {
+			return err
 		}
 	}
-	out.Replayed = true
-	return true, nil
+	told.Replayed = true
+	*out = told
+	return nil
 }
 
 // keysKept is how long an idempotency key is good for; older ones go, a few at a time,
@@ -152,7 +160,7 @@ func remember[T any](ctx context.Context, tx pgx.Tx, w tiergate.Write, out tierg
 
 // missed says why an update or delete with a version hit no row: it is gone, or it has
 // another version.
-func missed(ctx context.Context, tx pgx.Tx, what, exists string, key any, seen int64) error {
+func missed(ctx context.Context, tx pgx.Tx, what, exists string, key any) error {
 	var version int64
 	err := tx.QueryRow(ctx, exists, key).Scan(&version)
 	switch {
@@ -161,5 +169,5 @@ func missed(ctx context.Context, tx pgx.Tx, what, exists string, key any, seen i
 	case err != nil:
 		return err
 	}
-	return tiergate.Errorf(tiergate.Stale, "%s %q has version %d by now, not %d", what, key, version, seen)
+	return tiergate.Errorf(tiergate.Stale, "%s %q is not as you have seen it: by now it has version %d", what, key, version)
 }
