@@ -24,13 +24,13 @@ type devCmd struct {
 // Run serves until ctx ends. A second start finds the data of the first.
 func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	// 1. a Postgres of our own, on a Unix socket
-	cluster, err := localpg.Start(ctx, localpg.Config{Dir: c.DataDir, Log: log})
+	own, err := keepPostgres(ctx, localpg.Config{Dir: c.DataDir, Log: log}, log)
 	if err != nil {
 		return err
 	}
-	defer cluster.Close()
+	defer own.close()
 	// 2. the schema and the demo data
-	url, err := c.prepare(ctx, cluster, log)
+	url, err := c.prepare(ctx, own.cluster, log)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if err := d.addAdmin(r, db, c.adminOptions); err != nil {
 		return d.close(err)
 	}
-	return together(ctx, r.run, d.run, func(ctx context.Context) error {
+	return together(ctx, own.run, r.run, d.run, func(ctx context.Context) error {
 		select {
 		case <-r.syncer.Ready():
 			c.greet(out, url)
