@@ -29,9 +29,9 @@ func (f *flag) failed(code tiergate.ErrorCode, details string) tiergate.Decision
 }
 
 // unanswered is what is said when the policy has no answer; it may have one soon when all it
-// lacked was time or room.
+// lacked was time or room. What of the policy is at fault is for operators: see policy.Stats.
 func (f *flag) unanswered(err error) tiergate.Decision {
-	d := f.failed(tiergate.General, "policy: "+err.Error())
+	d := f.failed(tiergate.General, policy.PublicMessage(err))
 	d.Transient = tiergate.CodeOf(err) == tiergate.Unavailable
 	return d
 }

@@ -50,13 +50,13 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 	if compiler.Compile(all); compiler.Failed() {
 		return nil, refusal("", compiler.Errors)
 	}
-	e := &Engine{settings: s.withDefaults(), compiler: compiler, overlay: len(own)}
+	e := &Engine{settings: s.withDefaults(), compiler: compiler, failures: &failureLog{}}
 	e.ownAccess = !slices.ContainsFunc(slices.Collect(maps.Values(own)), func(m *ast.Module) bool {
 		return m.Package.Path.HasPrefix(ast.MustParseRef("data.tiergate.access"))
 	})
 	points := [entryPoints]**entryPoint{&e.tier, &e.access, &e.limits, &e.admin}
 	for i, name := range [entryPoints]string{tierPoint, accessPoint, limitsPoint, adminPoint} {
-		if *points[i], err = prepare(compiler, name, i); err != nil {
+		if *points[i], err = prepare(compiler, name); err != nil {
 			return nil, refusal("", err)
 		}
 	}
@@ -71,11 +71,13 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 func (e *Engine) project() {
 	isResolved := func(l leaf) bool { return l.kind == subjectTier || l.kind == attributesTier }
 	e.accessReads = e.tier.reads.union(e.access.reads)
+	e.tierLeaves = slices.DeleteFunc(leavesOf(e.tier.reads), isResolved)
 	leaves := slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
 	e.featureLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return l.kind > featureMetadata })
 	e.subjectLeaves = slices.DeleteFunc(leaves, func(l leaf) bool { return l.kind <= featureMetadata })
 	e.limitsLeaves = leavesOf(e.limits.reads)
-	e.accessShape = shapeOf(e.accessReads, leavesOf(e.accessReads))
+	e.tierShape = shapeOf(e.tier.reads, e.tierLeaves)
+	e.accessShape = shapeOf(e.access.reads, leavesOf(e.access.reads))
 	e.limitsShape = shapeOf(e.limits.reads, e.limitsLeaves)
 }
 
@@ -83,8 +85,8 @@ func (e *Engine) project() {
 // cache of its own: answers depend on both. It compiles nothing.
 func (e *Engine) WithDefinitions(defs Definitions) (*Engine, error) {
 	n := &Engine{
-		settings: e.settings, compiler: e.compiler, overlay: e.overlay, ownAccess: e.ownAccess,
-		tier: e.tier, access: e.access, limits: e.limits, admin: e.admin,
+		settings: e.settings, compiler: e.compiler, ownAccess: e.ownAccess,
+		tier: e.tier, access: e.access, limits: e.limits, admin: e.admin, failures: e.failures,
 	}
 	n.project()
 	return n.define(defs)
@@ -101,6 +103,7 @@ func (e *Engine) define(defs Definitions) (*Engine, error) {
 	e.answers = newCache(e.settings.CacheBytes)
 	e.keys.New = func() any { return &keyBuilder{buf: make([]byte, 0, 512)} }
 	e.places = make(chan struct{}, e.settings.Concurrency)
+	e.costly = make(chan struct{}, max(1, e.settings.Concurrency/4))
 	return e, nil
 }
 

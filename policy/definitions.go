@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -38,14 +39,15 @@ type definitions struct {
 	data  ast.Object
 }
 
-// intern returns the tier's key as the definitions have it, so that answers share it.
-func (d *definitions) intern(tier string) string {
+// intern returns the tier's key as the definitions have it, so that answers share it, and
+// whether they do.
+func (d *definitions) intern(tier string) (string, bool) {
 	for _, key := range d.tiers {
 		if key == tier {
-			return key
+			return key, true
 		}
 	}
-	return tier
+	return strings.Clone(tier), false
 }
 
 type limitDocument struct {

@@ -2,10 +2,10 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,11 +18,13 @@ import (
 
 // Settings bound an Engine. The zero value of each field means its default.
 type Settings struct {
-	CacheBytes  int           // what the cache may hold; default 32 MiB
-	Deadline    time.Duration // of one evaluation, by the wall clock; default 5 ms
-	Concurrency int           // evaluations at once; default 2 for each processor
+	CacheBytes int           // what the cache may hold; default 32 MiB
+	Deadline   time.Duration // of one evaluation, by the wall clock; default 5 ms
+	// Concurrency is how many questions are evaluated at once; default 2 for each
+	// processor. Beside them a quarter as many, but one at least, may be costly.
+	Concurrency int
 
-	patience int // deadlines that a starved evaluation has; see stopwatch
+	patience int // deadlines that a starved evaluation has; see turn
 }
 
 func (s Settings) withDefaults() Settings {
@@ -46,7 +48,6 @@ func (s Settings) withDefaults() Settings {
 type Engine struct {
 	settings    Settings
 	compiler    *ast.Compiler
-	overlay     int  // how many modules are the admin's
 	ownAccess   bool // the access decision is the built-in one
 	definitions definitions
 	store       storage.Store
@@ -60,13 +61,16 @@ type Engine struct {
 	// … as parts of its key: first those of the subject, then those of the feature.
 	subjectLeaves, featureLeaves []leaf
 	limitsLeaves                 []leaf
+	tierLeaves                   []leaf
 	// What is built for each evaluation.
-	accessShape, limitsShape shape
+	tierShape, accessShape, limitsShape shape
 
 	answers  *cache
-	keys     sync.Pool // of *keyBuilder
-	places   chan struct{}
-	breakers [entryPoints]breaker
+	keys     sync.Pool     // of *keyBuilder
+	places   chan struct{} // held by questions; see turn
+	costly   chan struct{} // held by those that have become costly
+	resting  resting
+	failures *failureLog // shared with engines of the same modules
 
 	evaluations, overruns, misses atomic.Int64
 }
@@ -97,6 +101,7 @@ type Limit struct {
 const (
 	keyOfAccess byte = 'a'
 	keyOfLimits byte = 'l'
+	keyOfTier   byte = 't'
 )
 
 // Access returns the subject's effective tier and whether it may use the feature. An error
@@ -158,82 +163,6 @@ func (a *Asker) Access(feature *Feature) (Access, error) {
 	return answer, nil
 }
 
-// decide answers without the cache: the tier, then access with that tier, then for a
-// denial the lowest tier that would be allowed.
-func (e *Engine) decide(in *Input) (Access, error) {
-	d := e.accessShape.draft(in)
-	term, err := e.evaluate(e.tier, d.unresolved())
-	if err != nil {
-		return Access{}, err
-	}
-	tier, ok := term.Value.(ast.String)
-	if !ok {
-		return Access{}, fmt.Errorf("%s is %.80s and no string", e.tier.name, term)
-	}
-	answer, err := e.decideAs(d, e.definitions.intern(string(tier)))
-	if err != nil || answer.Allow || !e.access.reads.reads("subject", "tier") && !e.access.reads.reads("attributes", "tier") {
-		return answer, err
-	}
-	for _, other := range e.definitions.tiers {
-		if other == answer.Tier {
-			continue
-		}
-		upgraded, err := e.decideAs(d, other)
-		if err != nil {
-			return Access{}, err
-		}
-		if upgraded.Allow {
-			answer.Upgrade = other
-			break
-		}
-	}
-	return answer, nil
-}
-
-// decideAs answers what access would be on a tier.
-func (e *Engine) decideAs(d *draft, tier string) (Access, error) {
-	term, err := e.evaluate(e.access, d.resolved(tier))
-	if err != nil {
-		return Access{}, err
-	}
-	answer, err := readAccess(term)
-	answer.Tier = tier
-	return answer, err
-}
-
-// readAccess reads {"allow": bool, "reason": string, "variant": string?}.
-func readAccess(term *ast.Term) (Access, error) {
-	var a Access
-	object, ok := term.Value.(ast.Object)
-	if !ok {
-		return a, fmt.Errorf("%s is %.80s and no object", accessPoint, term)
-	}
-	var allow, reason bool
-	err := object.Iter(func(k, v *ast.Term) error {
-		name, _ := k.Value.(ast.String)
-		text, isText := v.Value.(ast.String)
-		flag, isFlag := v.Value.(ast.Boolean)
-		switch {
-		case name == "allow" && isFlag:
-			a.Allow, allow = bool(flag), true
-		case name == "reason" && isText:
-			a.Reason, reason = strings.Clone(string(text)), true
-		case name == "variant" && isText:
-			a.Variant = strings.Clone(string(text))
-		default:
-			return fmt.Errorf("%s has %.80s: %.80s, but it is {allow: boolean, reason: string, variant?: string}", accessPoint, k, v)
-		}
-		return nil
-	})
-	if err == nil && !(allow && reason) {
-		err = fmt.Errorf("%s is %.80s, but it needs allow and reason", accessPoint, term)
-	}
-	if err == nil && len(a.Reason)+len(a.Variant) > tiergate.MaxNameLength*2 {
-		err = fmt.Errorf("%s has a reason and variant of more than %d bytes", accessPoint, tiergate.MaxNameLength*2)
-	}
-	return a, err
-}
-
 // CallerMatters says whether the caller, an attribute or time can change what Access says
 // about a feature, its Tier apart. When not, the answer is everybody's.
 func (e *Engine) CallerMatters(f *Feature) bool {
@@ -263,8 +192,8 @@ type AdminInput struct {
 	Resource map[string]any
 }
 
-// AllowAdmin says whether the caller may do it. Anything but true is a refusal. It is
-// never cached.
+// AllowAdmin says whether the caller may do it. No answer is a refusal, and one that is no
+// boolean is an error. It is never cached.
 func (e *Engine) AllowAdmin(_ context.Context, in AdminInput) (bool, error) { return e.allowAdmin(in) }
 
 func (e *Engine) allowAdmin(in AdminInput) (bool, error) {
@@ -276,11 +205,23 @@ func (e *Engine) allowAdmin(in AdminInput) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read what is asked of the admin policy: %w", err)
 	}
-	term, err := e.evaluate(e.admin, ast.NewTerm(document))
+	t, err := e.begin(e.whoManages(&in.Caller))
 	if err != nil {
 		return false, err
 	}
-	return ast.Boolean(true).Equal(term.Value), nil
+	defer t.end()
+	term, err := e.evaluate(t, e.admin, ast.NewTerm(document))
+	if errors.Is(err, errUndefined) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	allow, ok := term.Value.(ast.Boolean)
+	if !ok {
+		return false, e.failed(e.admin, wrong(term, "the answer is no boolean"))
+	}
+	return bool(allow), nil
 }
 
 // Stats are figures about one Engine's life.
@@ -290,24 +231,22 @@ type Stats struct {
 	Overruns    int64
 	CacheBytes  int // held now
 	CacheItems  int
-	Resting     bool   // too many overruns in a row: only cached answers are given
+	Resting     int    // callers who overran again and again: only what is known is answered to them
 	AccessReads string // what an access decision depends on, such as "input.feature.tiers"
-}
-
-func (e *Engine) resting() bool {
-	for i := range e.breakers {
-		if e.breakers[i].resting() {
-			return true
-		}
-	}
-	return false
+	// Failures counts by entry point how often the policy gave no usable answer, overruns
+	// apart, and LastFailures are the last few different ones, the newest first. They go
+	// on when only the definitions of tiers and limits change.
+	Failures     map[string]int64
+	LastFailures []Failure
 }
 
 // Stats returns the figures now. It walks the cache: not for every request.
 func (e *Engine) Stats() Stats {
 	bytes, items := e.answers.held()
-	return Stats{
+	s := Stats{
 		Misses: e.misses.Load(), Evaluations: e.evaluations.Load(), Overruns: e.overruns.Load(),
-		CacheBytes: bytes, CacheItems: items, Resting: e.resting(), AccessReads: e.accessReads.String(),
+		CacheBytes: bytes, CacheItems: items, Resting: e.resting.count(time.Now()), AccessReads: e.accessReads.String(),
 	}
+	s.Failures, s.LastFailures = e.failures.read()
+	return s
 }

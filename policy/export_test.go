@@ -1,7 +1,18 @@
 package policy
 
-// Decide is Access without the cache.
-func (e *Engine) Decide(in *Input) (Access, error) { return e.decide(in) }
+// Decide is Access without anything that is remembered.
+func (e *Engine) Decide(in *Input) (Access, error) {
+	t, err := e.begin(e.whoAsks(in))
+	if err != nil {
+		return Access{}, err
+	}
+	defer t.end()
+	tier, err := e.findTier(t, in)
+	if err != nil {
+		return Access{}, err
+	}
+	return e.decideOn(t, in, tier)
+}
 
 // Misses is how often the cache had no answer.
 func (e *Engine) Misses() int64 { return e.misses.Load() }

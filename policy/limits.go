@@ -43,26 +43,35 @@ func (e *Engine) Limits(in *Input, tier string) ([]Limit, error) {
 const limitBytes = 256
 
 func (e *Engine) findLimits(in *Input, tier string) ([]Limit, error) {
-	term, err := e.evaluate(e.limits, e.limitsShape.draft(in).resolved(tier))
+	t, err := e.begin(e.whoAsks(in))
 	if err != nil {
 		return nil, err
 	}
-	return readLimits(term)
+	defer t.end()
+	term, err := e.evaluate(t, e.limits, e.limitsShape.draft(in).resolved(tier))
+	if err != nil {
+		return nil, err
+	}
+	limits, err := readLimits(term)
+	if err != nil {
+		return nil, e.failed(e.limits, err)
+	}
+	return limits, nil
 }
 
 func readLimits(term *ast.Term) ([]Limit, error) {
 	list, ok := term.Value.(*ast.Array)
 	if !ok {
-		return nil, fmt.Errorf("%s is %.80s and no array", limitsPoint, term)
+		return nil, wrong(term, "the limits are no array")
 	}
 	if list.Len() > maxLimits {
-		return nil, fmt.Errorf("%s has %d limits, more than %d", limitsPoint, list.Len(), maxLimits)
+		return nil, &wrongAnswer{what: fmt.Sprintf("there are more than %d limits", maxLimits)}
 	}
 	out := make([]Limit, list.Len())
 	for i := range out {
 		var err error
 		if out[i], err = readLimit(list.Elem(i)); err != nil {
-			return nil, fmt.Errorf("limit %d of %s: %w", i, limitsPoint, err)
+			return nil, err
 		}
 	}
 	return out, nil
@@ -72,7 +81,7 @@ func readLimits(term *ast.Term) ([]Limit, error) {
 func readLimit(term *ast.Term) (Limit, error) {
 	object, ok := term.Value.(ast.Object)
 	if !ok {
-		return Limit{}, fmt.Errorf("%.80s is no object", term)
+		return Limit{}, wrong(term, "a limit is no object")
 	}
 	l := Limit{Cost: 1, OnUnavailable: "deny"}
 	amount := false
@@ -90,15 +99,18 @@ func readLimit(term *ast.Term) (Limit, error) {
 			amount = amount || name == "amount"
 			return nil
 		}
-		return fmt.Errorf("%.80s: %.80s is not what a limit has", k, v)
+		return &wrongAnswer{"a limit has a member that limits do not have, or not such a value", cut(k.String(), 40) + ": " + cut(v.String(), 40)}
 	})
 	if err == nil && !amount {
-		err = fmt.Errorf("%.80s has no amount", term)
+		err = wrong(term, "a limit has no amount")
 	}
 	if err != nil {
 		return Limit{}, err
 	}
-	return l, l.validate()
+	if err := l.validate(); err != nil {
+		return Limit{}, &wrongAnswer{"a limit is not valid", err.Error()}
+	}
+	return l, nil
 }
 
 // validate lets the words judge what a limit may be.

@@ -55,9 +55,7 @@ func patiently[T any](e *Engine, ask func() (T, error)) (answer T, err error) {
 		if answer, err = ask(); e.overruns.Load() == before {
 			return answer, err
 		}
-		for i := range e.breakers {
-			e.breakers[i].finished()
-		}
+		e.resting.forget()
 	}
 	return answer, err
 }

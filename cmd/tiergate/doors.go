@@ -101,8 +101,15 @@ func policyOf(e *evaluator.Engine) ops.Policy {
 		return ops.Policy{}
 	}
 	s := g.Policy().Stats()
-	return ops.Policy{
-		Misses: uint64(s.Misses), Evaluations: uint64(s.Evaluations), Overruns: uint64(s.Overruns),
-		CacheBytes: s.CacheBytes, CacheItems: s.CacheItems, Resting: s.Resting,
+	p := ops.Policy{
+		Misses: uint64(s.Misses), Evaluations: uint64(s.Evaluations), Overruns: uint64(s.Overruns), Failures: map[string]uint64{},
+		CacheBytes: s.CacheBytes, CacheItems: s.CacheItems, Resting: s.Resting > 0,
 	}
+	for point, n := range s.Failures {
+		p.Failures[point] = uint64(n)
+	}
+	for _, f := range s.LastFailures {
+		p.Errors = append(p.Errors, f.String())
+	}
+	return p
 }

@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/tiergate/tiergate"
+)
+
+// decide answers without the cache: the tier, then access with that tier, then for a
+// denial the lowest tier that would be allowed.
+func (e *Engine) decide(in *Input) (Access, error) {
+	t, err := e.begin(e.whoAsks(in))
+	if err != nil {
+		return Access{}, err
+	}
+	defer t.end()
+	tier, err := e.knownTier(t, in)
+	if err != nil {
+		return Access{}, err
+	}
+	return e.decideOn(t, in, tier)
+}
+
+// decideOn answers once the tier is known.
+func (e *Engine) decideOn(t *turn, in *Input, tier string) (Access, error) {
+	d := e.accessShape.draft(in)
+	answer, err := e.decideAs(t, d, tier)
+	if err != nil || answer.Allow || !e.access.reads.reads("subject", "tier") && !e.access.reads.reads("attributes", "tier") {
+		return answer, err
+	}
+	for _, other := range e.definitions.tiers {
+		if other == answer.Tier {
+			continue
+		}
+		upgraded, err := e.decideAs(t, d, other)
+		if err != nil {
+			return Access{}, err
+		}
+		if upgraded.Allow {
+			answer.Upgrade = other
+			break
+		}
+	}
+	return answer, nil
+}
+
+// knownTier is findTier with a memory of its own: most subjects are on a tier for the same
+// few reasons, so a question about another feature, or of another subject, need not work
+// it out again.
+func (e *Engine) knownTier(t *turn, in *Input) (string, error) {
+	if e.tier.reads.bare {
+		return e.findTier(t, in)
+	}
+	keys := e.keys.Get().(*keyBuilder)
+	defer e.keys.Put(keys)
+	key, ok := keys.build(keyOfTier, e.tierLeaves, in, "")
+	if !ok {
+		return e.findTier(t, in)
+	}
+	hash := e.answers.hash(key)
+	if found := e.answers.get(hash, key); found != nil {
+		return found.access.Tier, nil
+	}
+	tier, err := e.findTier(t, in)
+	if err != nil {
+		return "", err
+	}
+	e.answers.put(hash, key, &entry{access: Access{Tier: tier}, bytes: len(tier)})
+	return tier, nil
+}
+
+// findTier works out the subject's effective tier. It is a defined one, or "" for none;
+// where no tiers are defined it is whatever the policy says.
+func (e *Engine) findTier(t *turn, in *Input) (string, error) {
+	term, err := e.evaluate(t, e.tier, e.tierShape.draft(in).unresolved())
+	if err != nil {
+		return "", err
+	}
+	text, ok := term.Value.(ast.String)
+	if !ok {
+		return "", e.failed(e.tier, wrong(term, "the tier is no string"))
+	}
+	tier, defined := e.definitions.intern(string(text))
+	switch {
+	case !defined && tier != "" && len(e.definitions.tiers) > 0:
+		return "", e.failed(e.tier, wrong(term, "the tier is not defined"))
+	case len(tier) > tiergate.MaxNameLength:
+		return "", e.failed(e.tier, wrong(term, "the tier has more than %d bytes", tiergate.MaxNameLength))
+	}
+	return tier, nil
+}
+
+// decideAs answers what access would be on a tier.
+func (e *Engine) decideAs(t *turn, d *draft, tier string) (Access, error) {
+	term, err := e.evaluate(t, e.access, d.resolved(tier))
+	if err != nil {
+		return Access{}, err
+	}
+	answer, err := readAccess(term)
+	if err != nil {
+		return Access{}, e.failed(e.access, err)
+	}
+	answer.Tier = tier
+	return answer, nil
+}
+
+// readAccess reads {"allow": bool, "reason": string, "variant": string?}.
+func readAccess(term *ast.Term) (Access, error) {
+	var a Access
+	object, ok := term.Value.(ast.Object)
+	if !ok {
+		return a, wrong(term, "the decision is no object")
+	}
+	var allow, reason bool
+	err := object.Iter(func(k, v *ast.Term) error {
+		name, _ := k.Value.(ast.String)
+		text, isText := v.Value.(ast.String)
+		flag, isFlag := v.Value.(ast.Boolean)
+		switch {
+		case name == "allow" && isFlag:
+			a.Allow, allow = bool(flag), true
+		case name == "reason" && isText:
+			a.Reason, reason = strings.Clone(string(text)), true
+		case name == "variant" && isText:
+			a.Variant = strings.Clone(string(text))
+		default:
+			return &wrongAnswer{
+				"the decision is not {allow: boolean, reason: string, variant?: string}", cut(k.String(), 40) + ": " + cut(v.String(), 40),
+			}
+		}
+		return nil
+	})
+	if err == nil && !(allow && reason) {
+		err = wrong(term, "the decision needs allow and reason")
+	}
+	if err == nil && len(a.Reason)+len(a.Variant) > tiergate.MaxNameLength*2 {
+		err = &wrongAnswer{what: fmt.Sprintf("the decision has a reason and variant of more than %d bytes", tiergate.MaxNameLength*2)}
+	}
+	return a, err
+}
