@@ -1,17 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"log/slog"
-	"maps"
-	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/goccy/go-yaml"
 )
 
 // cli is the command line: flag > TIERGATE_… > configuration file > default.
@@ -69,123 +62,28 @@ type replicaOptions struct {
 	TrustContextTier bool   `help:"With a file source: believe the tier that the evaluation context states."`
 }
 
+// authOptions say who may ask a sidecar.
+type authOptions struct {
+	Auth string `help:"Who may ask: none (for loopback), or keys (each request needs a team's API key)." enum:"none,keys" default:"none"`
+}
+
+// demoOptions are dev's own.
+type demoOptions struct {
+	NoDemo bool `help:"Begin with an empty database."`
+}
+
+// roleOptions say whom a migration grants what.
+type roleOptions struct {
+	SingleRole  bool   `help:"Make no roles and grant nothing: everything connects as the owner. For managed databases that give out one user."`
+	OwnerRole   string `help:"The role that owns the tables." default:"tiergate_owner" placeholder:"NAME"`
+	AdminRole   string `help:"The role that admins connect as." default:"tiergate_admin" placeholder:"NAME"`
+	SidecarRole string `help:"The role that sidecars connect as." default:"tiergate_sidecar" placeholder:"NAME"`
+}
+
 // adminOptions are the admin API's own.
 type adminOptions struct {
 	AdminAddr   string `help:"Where the admin API listens, host:port or unix:/path." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	AdminToken  string `help:"Bearer token of the admin role; better given as TIERGATE_ADMIN_TOKEN." placeholder:"TOKEN" secret:""`
 	EditorToken string `help:"Bearer token of the editor role." placeholder:"TOKEN" secret:""`
 	ViewerToken string `help:"Bearer token of the viewer role." placeholder:"TOKEN" secret:""`
-}
-
-// A fileConfig resolves flags from a configuration file.
-type fileConfig map[string]any
-
-// loadConfig reads a YAML configuration file: one mapping from flag names to values.
-func loadConfig(r io.Reader) (kong.Resolver, error) {
-	text, err := io.ReadAll(io.LimitReader(r, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration file: %w", err)
-	}
-	values := fileConfig{}
-	if err := yaml.UnmarshalWithOptions(text, &values, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("read the configuration file: %s", yaml.FormatError(err, false, false))
-	}
-	return values, nil
-}
-
-// Validate refuses keys that are no flag of any command.
-func (f fileConfig) Validate(app *kong.Application) error {
-	known := map[string]bool{}
-	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok && flag.Name != "help" && flag.Name != "config" {
-			known[flag.Name] = true
-		}
-		return next(nil)
-	})
-	for _, key := range slices.Sorted(maps.Keys(f)) {
-		if !known[key] {
-			return fmt.Errorf("the configuration file has an unknown key %q", key)
-		}
-	}
-	return nil
-}
-
-// Resolve returns the file's value of a flag unless the environment has one.
-func (f fileConfig) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	for _, env := range flag.Envs {
-		if _, ok := os.LookupEnv(env); ok {
-			return nil, nil
-		}
-	}
-	value, ok := f[flag.Name]
-	if !ok {
-		return nil, nil
-	}
-	if list, ok := value.([]any); ok {
-		parts := make([]string, len(list))
-		for i, v := range list {
-			parts[i] = fmt.Sprint(v)
-		}
-		return strings.Join(parts, ","), nil
-	}
-	return fmt.Sprint(value), nil
-}
-
-// configCmd prints what is in force for a server that is started in this environment.
-type configCmd struct {
-	dataOptions
-	doorOptions
-	opsOptions
-	listenOptions
-	replicaOptions
-	adminOptions
-	Database string `help:"The database, postgres://…" placeholder:"URL" secret:""`
-}
-
-// Run prints each setting with its origin.
-func (c *configCmd) Run(kctx *kong.Context, out console) error {
-	for _, flag := range kctx.Selected().Flags {
-		if flag.Name == "help" {
-			continue
-		}
-		value := fmt.Sprint(kctx.FlagValue(flag))
-		if flag.Tag.Has("secret") && value != "" {
-			value = "(set)"
-		}
-		fmt.Fprintf(out.out, "%s: %s # %s\n", flag.Name, quoteYAML(value), originOf(kctx, flag))
-	}
-	return nil
-}
-
-func originOf(kctx *kong.Context, flag *kong.Flag) string {
-	for _, p := range kctx.Path {
-		if p.Flag == flag {
-			if p.Resolved {
-				return "file"
-			}
-			return "flag"
-		}
-	}
-	for _, env := range flag.Envs {
-		if _, ok := os.LookupEnv(env); ok {
-			return env
-		}
-	}
-	return "default"
-}
-
-func quoteYAML(s string) string {
-	out, err := yaml.Marshal(s)
-	if err != nil {
-		return s
-	}
-	return strings.TrimSpace(string(out))
-}
-
-type versionCmd struct{}
-
-// Run prints the version.
-func (versionCmd) Run(out console) error {
-	_, err := fmt.Fprintln(out.out, "tiergate", version)
-	return err
 }

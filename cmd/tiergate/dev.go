@@ -18,7 +18,7 @@ type devCmd struct {
 	opsOptions
 	adminOptions
 	listenOptions
-	NoDemo bool `help:"Begin with an empty database."`
+	demoOptions
 }
 
 // Run serves until ctx ends. A second start finds the data of the first.

@@ -48,6 +48,6 @@ func (c *importFlagdCmd) Run(ctx context.Context, log *slog.Logger, out console)
 	for _, p := range file.Problems {
 		fmt.Fprintf(out.err, "left out %q: %s\n", p.Flag, p.Message)
 	}
-	_, err = fmt.Fprintf(out.out, "%d flags changed, %d left out, revision %s\n", written.Thing, len(file.Problems), written.Resume.Revision())
+	_, err = fmt.Fprintf(out.out, "%s changed, %d left out, revision %s\n", count(written.Thing, "flag", "flags"), len(file.Problems), written.Resume.Revision())
 	return err
 }

@@ -67,8 +67,16 @@ func (c *policyCheckCmd) Run(ctx context.Context, out console) error {
 	if _, err := policy.Admit(ctx, modules, policy.Definitions{}); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out.out, "%d modules are admissible\n", len(modules))
+	_, err = fmt.Fprintln(out.out, count(len(modules), "module is", "modules are"), "admissible")
 	return err
+}
+
+// count says how many there are of something, in the words for one and for several.
+func count(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", several)
 }
 
 type policyTestCmd struct{ policyDir }
@@ -99,7 +107,7 @@ func (c *policyTestCmd) Run(ctx context.Context, out console) error {
 		fmt.Fprintf(out.out, "%s %s:%d %s %s\n", word, r.File, r.Row, r.Name, r.Failure)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d tests failed", failed, len(results))
+		return fmt.Errorf("%d of %s failed", failed, count(len(results), "test", "tests"))
 	}
 	return nil
 }
@@ -134,7 +142,7 @@ func (c *policyFmtCmd) Run(out console) error {
 		}
 	}
 	if c.Check && changed > 0 {
-		return fmt.Errorf("%d modules are not formatted", changed)
+		return fmt.Errorf("%s not formatted", count(changed, "module is", "modules are"))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type sidecarCmd struct {
 	doorOptions
 	opsOptions
 	listenOptions
-	Auth string `help:"Who may ask: none (for loopback), or keys (each request needs a team's API key)." enum:"none,keys" default:"none"`
+	authOptions
 }
 
 // Run serves until ctx ends.
