@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -102,14 +104,15 @@ func policyOf(e *evaluator.Engine) ops.Policy {
 	}
 	s := g.Policy().Stats()
 	p := ops.Policy{
-		Misses: uint64(s.Misses), Evaluations: uint64(s.Evaluations), Overruns: uint64(s.Overruns), Failures: map[string]uint64{},
-		CacheBytes: s.CacheBytes, CacheItems: s.CacheItems, Resting: s.Resting > 0,
+		Misses: uint64(s.Misses), Evaluations: uint64(s.Evaluations), Overruns: uint64(s.Overruns),
+		CacheBytes: s.CacheBytes, CacheItems: s.CacheItems, Resting: s.Resting, Failures: map[string]uint64{},
 	}
 	for point, n := range s.Failures {
 		p.Failures[point] = uint64(n)
 	}
 	for _, f := range s.LastFailures {
-		p.Errors = append(p.Errors, f.String())
+		p.Errors = append(p.Errors, fmt.Sprintf("the policy gave no usable answer (%s, last at %s): %s",
+			count(int(f.Count), "time", "times"), f.Last.UTC().Format(time.RFC3339), f.Problem))
 	}
 	return p
 }

@@ -70,3 +70,31 @@ func TestAdmin_can_be_watched(t *testing.T) {
 		t.Errorf("the exit code is %d", code)
 	}
 }
+
+// A policy that gives no usable answer is counted by entry point, and its failure stands in
+// the status with its place.
+func TestSidecar_tells_of_a_failing_policy(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"flags.json":  `{"flags": {"good": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}`,
+		"access.rego": "package tiergate.access\n\ndecision := {\"allow\": true, \"reason\": \"open\"} if not input.attributes.plan == \"tin\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := launch(t, dataDir(t), "sidecar", "--source", "file:"+dir)
+	p.waitReady(t)
+	for plan, want := range map[string]int{"gold": 200, "tin": 400} {
+		if status, got := p.ask(t, "good", map[string]any{"targetingKey": "u", "plan": plan}); status != want {
+			t.Errorf("plan %s is answered with %d: %v", plan, status, got)
+		}
+	}
+	if metrics, line := p.get("/metrics"), `tiergate_policy_failures_total{entry_point="data.tiergate.access.decision"} 1`; !strings.Contains(metrics, "\n"+line+"\n") {
+		t.Errorf("the metrics have no line %s", line)
+	}
+	if status := p.get("/status"); !strings.Contains(status, `"problems":["the policy gave no usable answer (1 time, last at `) ||
+		!strings.Contains(status, "access.rego:3:1: data.tiergate.access.decision: ") {
+		t.Errorf("the status is %s", status)
+	}
+}

@@ -31,7 +31,7 @@ var (
 	evaluationsDesc = describe("tiergate_policy_evaluations_total", "Evaluations of the policy in force.")
 	overrunsDesc    = describe("tiergate_policy_overruns_total", "Evaluations that were ended at their deadline.")
 	failuresDesc    = describe("tiergate_policy_failures_total", "Evaluations that gave no answer, by entry point.", "entry_point")
-	restingDesc     = describe("tiergate_policy_resting", "1 while a policy that overran too often answers from its cache only.")
+	restingDesc     = describe("tiergate_policy_resting_callers", "Callers who overran the policy's deadline too often and get remembered answers only.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -108,7 +108,7 @@ func (to sink) policy(p Policy) {
 	for point, n := range p.Failures {
 		to.counter(failuresDesc, n, point)
 	}
-	to.gauge(restingDesc, bit(p.Resting))
+	to.gauge(restingDesc, float64(p.Resting))
 }
 
 func bit(b bool) float64 {

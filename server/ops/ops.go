@@ -45,8 +45,8 @@ type Policy struct {
 	Failures    map[string]uint64 // evaluations that gave no answer, by entry point, which are few
 	CacheBytes  int               // held now
 	CacheItems  int
-	Resting     bool     // overran too often: only remembered answers are given for a moment
-	Errors      []string // the newest failure of each entry point that has one, a sentence each
+	Resting     int      // callers who get remembered answers only, for they asked what overran
+	Errors      []string // the newest kinds of failure, a few, a sentence each
 }
 
 // A Listener is one address on which the program answers.

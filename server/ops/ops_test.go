@@ -161,7 +161,7 @@ func TestMetrics(t *testing.T) {
 	}
 	state.Policy = func() ops.Policy {
 		return ops.Policy{
-			Misses: 10, Evaluations: 20, Overruns: 3, CacheBytes: 4096, CacheItems: 7, Resting: true,
+			Misses: 10, Evaluations: 20, Overruns: 3, CacheBytes: 4096, CacheItems: 7, Resting: 2,
 			Failures: map[string]uint64{"data.tiergate.access.decision": 4},
 		}
 	}
@@ -187,7 +187,7 @@ func TestMetrics(t *testing.T) {
 		`tiergate_policy_evaluations_total 20`,
 		`tiergate_policy_overruns_total 3`,
 		`tiergate_policy_failures_total{entry_point="data.tiergate.access.decision"} 4`,
-		`tiergate_policy_resting 1`,
+		`tiergate_policy_resting_callers 2`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)
@@ -235,12 +235,12 @@ func TestMetrics_name_few_quarantined_flags(t *testing.T) {
 func TestStatus_tells_of_a_failing_policy(t *testing.T) {
 	state := healthy(0)
 	state.Policy = func() ops.Policy {
-		return ops.Policy{Resting: true, Errors: []string{"access.decision: conflict"}}
+		return ops.Policy{Resting: 2, Errors: []string{"the policy is at odds with itself"}}
 	}
 	state.Problems = func() []string { return []string{"another"} }
 	_, body := get(t, state, "/status")
-	want := `"problems":["the policy overran its deadline too often: for a moment it only gives answers that it remembers",` +
-		`"the policy gave no answer: access.decision: conflict","another"]}`
+	want := `"problems":["2 callers asked what overran the policy's deadline too often: for a moment they get remembered answers only",` +
+		`"the policy is at odds with itself","another"]}`
 	if !strings.HasSuffix(body, want) {
 		t.Errorf("/status is %s, want it to end with %s", body, want)
 	}

@@ -74,11 +74,8 @@ func (s State) status() status {
 
 func (p Policy) problems() []string {
 	var out []string
-	if p.Resting {
-		out = append(out, "the policy overran its deadline too often: for a moment it only gives answers that it remembers")
+	if p.Resting > 0 {
+		out = append(out, fmt.Sprintf("%d callers asked what overran the policy's deadline too often: for a moment they get remembered answers only", p.Resting))
 	}
-	for _, e := range p.Errors {
-		out = append(out, "the policy gave no answer: "+e)
-	}
-	return out
+	return append(out, p.Errors...)
 }
