@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,16 +21,37 @@ func TestAdmit_sound(t *testing.T) {
 default decision := {"allow": false, "reason": "region"}
 
 decision := {"allow": true, "reason": sprintf("region %s", [input.attributes.region]), "variant": "on"} if input.attributes.region in {"eu", "us"}`,
+			"tier.rego": `package tiergate.subject
+
+default tier := ""
+
+tier := max(object.keys(data.tiergate.definitions.tiers))`,
 			"access_test.rego": `package tiergate.access_test
 
 test_region if data.tiergate.access.decision.allow with input as {"attributes": {"region": "eu"}}`,
 		},
 	} {
-		got, err := policy.Admit(t.Context(), modules, demoDefinitions())
-		if err != nil || got != policy.AdmissionID() {
-			t.Errorf("%s: Admit = %q, %v, want %q", name, got, err, policy.AdmissionID())
+		for story, defs := range map[string]policy.Definitions{"the demo's": demoDefinitions(), "no": {}, "many": manyDefinitions()} {
+			got, err := policy.Admit(t.Context(), modules, defs)
+			if err != nil || got != policy.AdmissionID() {
+				t.Errorf("%s over %s definitions: Admit = %q, %v, want %q", name, story, got, err, policy.AdmissionID())
+			}
 		}
 	}
+}
+
+// manyDefinitions are as many tiers as there may be, and a limit for each.
+func manyDefinitions() policy.Definitions {
+	var defs policy.Definitions
+	for i := range tiergate.MaxTiers {
+		key := fmt.Sprint("tier-", i)
+		defs.Tiers = append(defs.Tiers, tiergate.Tier{Key: key, Name: key, Rank: i})
+		defs.Limits = append(defs.Limits, tiergate.Limit{
+			Key: "limit-" + key, Feature: "feature-" + key, Kind: tiergate.Quota, Scope: "team", Period: "day",
+			Amounts: map[string]*int64{key: new(int64(i))},
+		})
+	}
+	return defs
 }
 
 // Each poisonous policy is refused with a reason, and this process lives on.
@@ -71,8 +93,48 @@ x := split(replace(c, "a", c), "")` + answer), ""},
 		"answers a tier of no string": {map[string]string{"t.rego": "package tiergate.subject\n\ntier := 1"}, "no string"},
 		"has too many limits":         {map[string]string{"l.rego": "package tiergate.limits\n\nlimits := [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]"}, "more than 16"},
 		"has a limit of no kind":      {map[string]string{"l.rego": "package tiergate.limits\n\nlimits := [{\"key\": \"a\", \"amount\": 1}]"}, "kind"},
-		"locks admins out":            {map[string]string{"a.rego": "package tiergate.admin\n\ndefault allow := false"}, "nobody could publish"},
-		"brings a broken test":        {map[string]string{"x_test.rego": "package x\n\ntest_a if {"}, "x_test.rego"},
+		"conflicts for owners": {access(`decision := {"allow": false, "reason": ""}
+
+decision := {"allow": true, "reason": ""} if input.subject.team.role == "OWNER"`), "access.rego:5:1: tried out with an owner of a team on tier"},
+		"conflicts on the highest tier": {access(`decision := {"allow": true, "reason": ""}
+
+decision := {"allow": false, "reason": ""} if input.subject.tier == "enterprise"`), "access.rego:5:1: tried out with "},
+		"conflicts for a feature with tiers": {access(`decision := {"allow": true, "reason": ""}
+
+decision := {"allow": false, "reason": ""} if count(input.feature.tiers) > 2`), "access.rego:5:1: tried out with "},
+		"conflicts for an attribute that it mentions": {access(`default decision := {"allow": false, "reason": ""}
+
+decision := {"allow": true, "reason": "a"} if input.attributes.region == "eu"
+
+decision := {"allow": true, "reason": "b"} if input.attributes.region == "eu"`), `access.rego:7:1: tried out with nobody on tier "free" and a feature without tiers, attributes {"other":"eu","region":"eu"}: `},
+		"has no answer for suspended teams": {access(`decision := {"allow": true, "reason": ""} if not input.subject.team.status == "suspended"`), "access.rego:3:1: tried out with a member of a suspended team"},
+		"names a tier that is not defined": {map[string]string{"t.rego": `package tiergate.subject
+
+tier := "gold" if input.subject.team.byKey
+else := "free"`}, "t.rego:3:1: tried out with a team's key"},
+		"overruns for keys": {map[string]string{"t.rego": `package tiergate.subject
+
+n := [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]
+
+tier := "free" if not input.subject.team.byKey
+else := "pro" if count([1 | some a in n; some b in n; some c in n; some d in n; some e in n; some f in n; a + b + c + d + e + f > 1000]) == 0`}, "t.rego:5:1: tried out with a team's key"},
+		"has a limit of no kind on one tier": {map[string]string{"l.rego": `package tiergate.limits
+
+limits := [{"key": "a", "amount": 1}] if input.subject.tier == "enterprise"
+else := []`}, "l.rego:3:1: tried out with "},
+		"conflicts for editors": {map[string]string{"a.rego": `package tiergate.admin
+
+allow if input.caller.role == "admin"
+
+allow := input.action if input.caller.role == "admin"
+allow := input.caller if input.caller.role == "editor"`}, "a.rego:5:1: tried out with the role \"admin\""},
+		"answers admins no boolean": {map[string]string{"a.rego": `package tiergate.admin
+
+allow if input.caller.role == "admin"
+
+allow := "yes" if input.caller.role == "editor"`}, "a.rego:3:1: tried out with the role \"editor\""},
+		"locks admins out":     {map[string]string{"a.rego": "package tiergate.admin\n\ndefault allow := false"}, "nobody could publish"},
+		"brings a broken test": {map[string]string{"x_test.rego": "package x\n\ntest_a if {"}, "x_test.rego"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			_, err := policy.Admit(t.Context(), c.modules, demoDefinitions())
@@ -83,6 +145,28 @@ x := split(replace(c, "a", c), "")` + answer), ""},
 				t.Errorf("the code is %q", tiergate.CodeOf(err))
 			}
 		})
+	}
+}
+
+// Where no tiers are known, those that the policy mentions are tried, and none is refused
+// for not being defined.
+func TestAdmit_without_definitions(t *testing.T) {
+	modules := map[string]string{
+		"access.rego": `package tiergate.access
+
+decision := {"allow": true, "reason": ""}
+
+decision := {"allow": false, "reason": ""} if input.subject.tier == "platinum"`,
+	}
+	if _, err := policy.Admit(t.Context(), modules, policy.Definitions{}); err == nil || !strings.Contains(err.Error(), "access.rego:5:1: tried out with ") {
+		t.Errorf("a conflict on a tier is told as %v", err)
+	}
+	modules = map[string]string{"tier.rego": `package tiergate.subject
+
+tier := concat("-", ["gold", input.subject.user.tier]) if input.subject.user.tier
+else := "silver"`}
+	if _, err := policy.Admit(t.Context(), modules, policy.Definitions{}); err != nil {
+		t.Errorf("tiers that nobody defined: %v", err)
 	}
 }
 

@@ -35,7 +35,7 @@ func ask(t testing.TB, user string, slow bool, n int) *policy.Input {
 func TestEngine_overrun(t *testing.T) {
 	e := compileAccess(t, policy.Settings{Deadline: time.Millisecond}, greedy)
 	_, err := e.Access(ask(t, "x", true, 1000))
-	if tiergate.CodeOf(err) != tiergate.Unavailable || !strings.Contains(err.Error(), "data.tiergate.access.decision overran its deadline of 1ms") {
+	if tiergate.CodeOf(err) != tiergate.Unavailable || !strings.Contains(err.Error(), "data.tiergate.access.decision: it overran its deadline of 1ms") {
 		t.Errorf("the overrun is told as %v", err)
 	}
 	if got := policy.PublicMessage(err); got != "the policy took too long" {

@@ -85,7 +85,7 @@ func (e *Engine) findTier(t *turn, in *Input) (string, error) {
 	}
 	tier, defined := e.definitions.intern(string(text))
 	switch {
-	case !defined && tier != "" && len(e.definitions.tiers) > 0:
+	case !defined && tier != "" && len(e.definitions.tiers) > 0 && !e.anyTier:
 		return "", e.failed(e.tier, wrong(term, "the tier is not defined"))
 	case len(tier) > tiergate.MaxNameLength:
 		return "", e.failed(e.tier, wrong(term, "the tier has more than %d bytes", tiergate.MaxNameLength))

@@ -49,6 +49,7 @@ type Engine struct {
 	settings    Settings
 	compiler    *ast.Compiler
 	ownAccess   bool // the access decision is the built-in one
+	anyTier     bool // the tier need not be a defined one: the definitions are a guess
 	definitions definitions
 	store       storage.Store
 	txn         storage.Transaction // one for all reads: the store is never written again

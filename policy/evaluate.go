@@ -67,7 +67,7 @@ func (e *Engine) evaluate(t *turn, p *entryPoint, input *ast.Term) (*ast.Term, e
 		e.overruns.Add(1)
 		e.resting.overran(t.who, time.Now())
 		return nil, tiergate.Errorf(tiergate.Unavailable, "the policy took too long").
-			Because(fmt.Errorf("%s overran its deadline of %s", p.name, e.settings.Deadline))
+			Because(&failure{p.problem(fmt.Errorf("it overran its deadline of %s", e.settings.Deadline)), errOverrun})
 	case t.verdict != nil:
 		return nil, t.verdict
 	case err != nil:
