@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -56,15 +58,30 @@ func run(ctx context.Context, args []string, c console) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(c.err, "tiergate: %v\n", err)
+		fmt.Fprintln(c.err, "tiergate:", told(err))
 		return 2
 	}
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cli.logLevel()}))
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	kctx.Bind(log, c, parser)
 	if err := kctx.Run(); err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
-		fmt.Fprintf(c.err, "tiergate: %v\n", err)
+		fmt.Fprintln(c.err, "tiergate:", told(err))
 		return 1
 	}
 	return 0
+}
+
+// told returns what an error says on one line and once; the mistakes of a policy have a
+// line each.
+func told(err error) string {
+	if _, ok := errors.AsType[*policy.Error](err); ok {
+		return err.Error()
+	}
+	var said []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(said, line) {
+			said = append(said, line)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(said, "; "), ":; ", ": ")
 }

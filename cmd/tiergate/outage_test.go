@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,18 +125,98 @@ func TestSidecar_outlives_Postgres(t *testing.T) {
 	}
 }
 
-// A database that is not migrated, and a damaged last-known-good file, are each one clear sentence.
-func TestSidecar_says_what_is_wrong_with_its_source(t *testing.T) {
-	d := &database{dir: dataDir(t)}
-	d.start(t)
-	out, code := commandWithErr(t, "sidecar", "--source", d.cluster.URL("postgres"), "--data-dir", dataDir(t),
-		"--http-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--log-level", "error")
-	if code != 1 || !strings.Contains(out, "not migrated; run tiergate migrate") {
-		t.Errorf("exit code %d: %s", code, out)
+// A last-known-good state that is damaged, or whose key cannot be used, is named in the log
+// and in the status and never served: while Postgres does not answer the sidecar is not
+// ready, where Postgres is away it ends, and once Postgres is back it serves.
+func TestSidecar_does_not_serve_a_damaged_state(t *testing.T) {
+	d := seeded(t)
+	url := d.url()
+	for what, c := range map[string]struct {
+		harm func(dir string) error
+		says string
+	}{
+		"damaged": {func(dir string) error {
+			path := filepath.Join(dir, "last-known-good")
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text[len(text)/2] ^= 1
+			return os.WriteFile(path, text, 0o600)
+		}, "/last-known-good is not used: its signature does not fit"},
+		"cut off": {
+			func(dir string) error { return os.Truncate(filepath.Join(dir, "last-known-good"), 10) },
+			"/last-known-good is not used: it breaks off",
+		},
+		"a key that others may read": {
+			func(dir string) error { return os.Chmod(filepath.Join(dir, "last-known-good.key"), 0o644) },
+			"/last-known-good.key is not used: its mode 0644 lets others at it",
+		},
+		"a key that is none": {
+			func(dir string) error {
+				return os.WriteFile(filepath.Join(dir, "last-known-good.key"), []byte("x"), 0o600)
+			},
+			"/last-known-good.key must hold 32 to 4096 bytes, and holds 1",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := dataDir(t)
+			p := launch(t, dir, "sidecar", "--source", url)
+			p.waitReady(t)
+			if code := p.stop(t, syscall.SIGTERM); code != 0 {
+				t.Fatalf("the exit code is %d", code)
+			}
+			if err := c.harm(dir); err != nil {
+				t.Fatal(err)
+			}
+			d.unserved(t, dir, dir+c.says)
+		})
 	}
-	out, code = commandWithErr(t, "admin", "--database", d.cluster.URL("postgres"), "--admin-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--admin-token", "x")
-	if code != 1 || !strings.Contains(out, "not migrated; run tiergate migrate") {
-		t.Errorf("exit code %d: %s", code, out)
+	d.stop(t)
+	dir := dataDir(t)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := save(t, dir, "last-known-good", []byte("nonsense"))
+	out, code := commandWithErr(t, "sidecar", "--source", url, "--data-dir", dir, "--http-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0")
+	if code != 1 || !strings.Contains(out, file+" is not used: ") || !strings.Contains(out, "\ntiergate: the database ") {
+		t.Errorf("with Postgres away it ends with %d: %s", code, out)
+	}
+}
+
+// unserved starts a sidecar on a data directory that is of no use: while Postgres hangs,
+// until it goes on, and while it is away.
+func (d *database) unserved(t *testing.T, dir, says string) {
+	url := d.url()
+	d.signal(t, syscall.SIGSTOP)
+	p := launch(t, dir, "sidecar", "--source", url)
+	p.eventually(t, "the status says "+says, func() bool { return strings.Contains(p.get("/status"), says) })
+	if !strings.Contains(p.out.String(), says) {
+		t.Error("the log does not say it")
+	}
+	if ready := p.get("/readyz"); !strings.Contains(ready, `"ready":false`) {
+		t.Errorf("it is ready: %s", ready)
+	}
+	if status, got := p.ask(t, "new-dashboard", nil); status != 503 || value(got, "value") != "" {
+		t.Errorf("it answers with %d: %v", status, got)
+	}
+	d.signal(t, syscall.SIGCONT)
+	p.waitReady(t)
+	if status, got := p.ask(t, "new-dashboard", nil); status != 200 || value(got, "metadata", "stale") != "" {
+		t.Errorf("once Postgres goes on it answers with %d: %v", status, got)
+	}
+	p.stop(t, syscall.SIGKILL)
+}
+
+// signal stops the server where it stands, or lets it go on.
+func (d *database) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(d.cluster.Pid(), sig); err != nil {
+		t.Fatal(err)
+	}
+	if sig == syscall.SIGSTOP { // whatever comes, the server must be able to end
+		pid := d.cluster.Pid()
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 	}
 }
 
