@@ -38,7 +38,7 @@ func (db *DB) CreateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 		return tiergate.Written[tiergate.Flag]{}, err
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Flag, error) {
-		if err := ensureSet(ctx, tx, f.Set); err != nil {
+		if err := prepareFlag(ctx, tx, &f); err != nil {
 			return f, err
 		}
 		return one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
@@ -58,8 +58,17 @@ func flagArgs(f *tiergate.Flag) []any {
 	}
 }
 
-func ensureSet(ctx context.Context, tx pgx.Tx, set string) error {
-	_, err := tx.Exec(ctx, `insert into flag_sets (name) values ($1) on conflict do nothing`, set)
+// prepareFlag makes sure that what a flag refers to is there: its tiers, and its set, which
+// is made with its first flag.
+func prepareFlag(ctx context.Context, tx pgx.Tx, f *tiergate.Flag) error {
+	mentions, err := mentionsOfFlag(f)
+	if err != nil {
+		return err
+	}
+	if err := checkMentions(ctx, tx, mentions); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `insert into flag_sets (name) values ($1) on conflict do nothing`, f.Set)
 	return err
 }
 
@@ -69,7 +78,7 @@ func (db *DB) UpdateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 		return tiergate.Written[tiergate.Flag]{}, err
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Flag, error) {
-		if err := ensureSet(ctx, tx, f.Set); err != nil {
+		if err := prepareFlag(ctx, tx, &f); err != nil {
 			return f, err
 		}
 		out, err := one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
@@ -100,12 +109,21 @@ func (db *DB) DeleteFlag(ctx context.Context, id string, w tiergate.Write) (tier
 
 // ImportFlags puts sets and flags in one revision, and returns how many flags were given.
 func (db *DB) ImportFlags(ctx context.Context, sets []tiergate.FlagSet, flags []tiergate.Flag, w tiergate.Write) (tiergate.Written[int], error) {
+	var mentions []mention
 	for i := range flags {
 		if err := flags[i].Validate(); err != nil {
 			return tiergate.Written[int]{}, err
 		}
+		named, err := mentionsOfFlag(&flags[i])
+		if err != nil {
+			return tiergate.Written[int]{}, err
+		}
+		mentions = append(mentions, named...)
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (int, error) {
+		if err := checkMentions(ctx, tx, mentions); err != nil {
+			return 0, err
+		}
 		var b pgx.Batch
 		for _, s := range sets {
 			queueSet(&b, &s)

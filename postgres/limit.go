@@ -36,6 +36,9 @@ func (db *DB) CreateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 		return tiergate.Written[tiergate.Limit]{}, err
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Limit, error) {
+		if err := checkMentions(ctx, tx, mentionsOfLimit(&l)); err != nil {
+			return l, err
+		}
 		return one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
 			insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable)
 			values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -57,6 +60,9 @@ func (db *DB) UpdateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 		return tiergate.Written[tiergate.Limit]{}, err
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Limit, error) {
+		if err := checkMentions(ctx, tx, mentionsOfLimit(&l)); err != nil {
+			return l, err
+		}
 		out, err := one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
 			update limits set key = $2, feature = $3, kind = $4, scope = $5, class = $6, period = $7, zone = $8,
 			  amounts = $9, bursts = $10, cost = $11, on_unavailable = $12

@@ -30,7 +30,7 @@ func boolFlag(name string) tiergate.Flag {
 		Set: tiergate.DefaultSet, Name: name, Type: tiergate.Boolean, Enabled: true,
 		Variants:       map[string]json.RawMessage{"on": json.RawMessage(`true`), "off": json.RawMessage(`false`)},
 		DefaultVariant: "on", OffVariant: "off",
-		Rules:    tiergate.Rules{Tiers: []string{"pro"}, Percentage: 33.333, Targeting: json.RawMessage(`{"if": [true, "on"]}`)},
+		Rules:    tiergate.Rules{Tiers: []string{}, Percentage: 33.333, Targeting: json.RawMessage(`{"if": [true, "on"]}`)},
 		Metadata: map[string]any{"owner": "ada", "n": 1.5, "ok": true},
 	}
 }
@@ -41,7 +41,11 @@ var clerk = tiergate.Write{Caller: tiergate.Caller{ID: "clerk"}, RequestID: "r1"
 // the revision that holds it.
 func TestFlags_create_and_read(t *testing.T) {
 	db := open(t, pgtest.New(t))
+	if _, err := db.CreateTier(t.Context(), tiergate.Tier{Key: "pro", Name: "Pro"}, clerk); err != nil {
+		t.Fatal(err)
+	}
 	want := boolFlag("a")
+	want.Rules.Tiers = []string{"pro"}
 	made, err := db.CreateFlag(t.Context(), want, clerk)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -61,22 +63,64 @@ const tierVersion = `select version from tiers where key = $1`
 // DeleteTier takes a tier out that nothing names.
 func (db *DB) DeleteTier(ctx context.Context, key string, w tiergate.Write) (tiergate.Written[tiergate.Tier], error) {
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Tier, error) {
-		var user string // foreign keys see users and teams; rules and amounts only we
-		err := tx.QueryRow(ctx, `
-			select coalesce(
-			  (select 'flag ' || name from feature_flags where rules -> 'tiers' ? $1 order by name limit 1),
-			  (select 'limit ' || l.key from limits l where amounts ? $1 or bursts ? $1 order by l.key limit 1), '')`, key).Scan(&user)
-		if err != nil {
-			return tiergate.Tier{}, err
-		}
-		if user != "" {
-			return tiergate.Tier{}, tiergate.Errorf(tiergate.Conflict, "tier %q is in use by %s", key, user)
-		}
 		t, err := one[tiergate.Tier](ctx, tx, tiergate.KindTier, `
-			delete from tiers where key = $1 and ($2 = 0 or version = $2) returning image(tiers)`, key, w.IfVersion)
+			select image(t) from tiers t where key = $1 and ($2 = 0 or version = $2)`, key, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return t, missed(ctx, tx, "tier", tierVersion, key)
 		}
+		if err != nil {
+			return t, err
+		}
+		if err := checkUnused(ctx, tx, key); err != nil {
+			return t, err
+		}
+		_, err = tx.Exec(ctx, `delete from tiers where key = $1`, key)
 		return t, err
 	})
+}
+
+// tierUses counts what names a tier, kind by kind, and names the first few.
+const tierUses = `
+	select 'flag', (select count(*) from feature_flags where rules -> 'tiers' ? $1),
+	  array(select name from feature_flags where rules -> 'tiers' ? $1 order by name limit 5)
+	union all select 'limit', (select count(*) from limits where amounts ? $1 or bursts ? $1),
+	  array(select key from limits where amounts ? $1 or bursts ? $1 order by key limit 5)
+	union all select 'team', (select count(*) from teams where tier = $1), array(select id from teams where tier = $1 order by id limit 5)
+	union all select 'user', (select count(*) from users where tier = $1), '{}'`
+
+// checkUnused refuses to let a tier go that something names.
+func checkUnused(ctx context.Context, tx pgx.Tx, key string) error {
+	rows, err := tx.Query(ctx, tierUses, key)
+	if err != nil {
+		return err
+	}
+	var uses []string
+	var kind string
+	var count int
+	var names []string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &count, &names}, func() error {
+		if count > 0 {
+			uses = append(uses, useOf(kind, count, names))
+		}
+		return nil
+	})
+	if err == nil && len(uses) > 0 {
+		err = tiergate.Errorf(tiergate.Conflict, "tier %q is in use by %s", key, strings.Join(uses, "; "))
+	}
+	return err
+}
+
+// useOf says "flags a, b and 3 more", or "12 users" of what is not named.
+func useOf(kind string, count int, names []string) string {
+	if count > 1 {
+		kind += "s"
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("%d %s", count, kind)
+	}
+	text := kind + " " + strings.Join(names, ", ")
+	if more := count - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
