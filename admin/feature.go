@@ -109,10 +109,12 @@ func (a *api) checkFlag(f *tiergate.Flag) error {
 	if err := f.Validate(); err != nil {
 		return err
 	}
-	if a.CheckFlag == nil {
-		return nil
+	if a.CheckFlag != nil {
+		if err := a.CheckFlag(f); err != nil {
+			return err
+		}
 	}
-	return a.CheckFlag(f)
+	return checkResults(f)
 }
 
 type (

@@ -110,7 +110,7 @@ func flags() *rapid.Generator[tiergate.Flag] {
 			Percentage: float64(rapid.IntRange(0, 100_000).Draw(r, "percentage")) / 1000,
 		}
 		if rapid.Bool().Draw(r, "targeted") {
-			f.Rules.Targeting = json.RawMessage(`{"if":[{"in":["@<x>",{"var":"email"}]},"a","b"]}`)
+			f.Rules.Targeting = json.RawMessage(`{"if":[{"in":["@<x>",{"var":"email"}]},` + asJSON(names[0]) + `,null]}`)
 		}
 		if rapid.Bool().Draw(r, "labelled") {
 			f.Metadata = map[string]any{"owner.team": "x", "n": 1.5, "b": false}
