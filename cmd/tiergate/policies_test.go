@@ -45,6 +45,8 @@ func TestAdmin_publishes_policies(t *testing.T) {
 		"does not parse":      {"package tiergate.access\n\ndecision := := 1\n", 3, 13, "unexpected"},
 		"does not type-check": {"package tiergate.access\n\ndecision := {\"allow\": 1 + \"a\" == 2, \"reason\": \"x\"}\n", 3, 23, "plus"},
 		"is not admitted":     {"package tiergate.access\n\ndecision := {\"allow\": http.send({}).ok, \"reason\": \"x\"}\n", 3, 23, "http.send"},
+		"gives no decision":   {"package tiergate.access\n\ndecision := 1\n", 3, 1, "object"},
+		"takes too long":      {"package tiergate.access\n\ndecision := {\"allow\": count(x) > 0, \"reason\": \"slow\"} if {\n\tl := [1, 2, 3, 4, 5, 6, 7, 8, 9]\n\tx := [1 | some _ in l; some _ in l; some _ in l; some _ in l; some _ in l; some _ in l; some _ in l]\n}\n", 3, 1, "deadline"},
 	} {
 		status, got := p.publish(t, "rules/access.rego", c.text)
 		problems, _ := got["problems"].([]any)
