@@ -7,6 +7,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tiergate/tiergate/policy"
+	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
 func TestMain(m *testing.M) {
@@ -15,8 +16,13 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testscript.Main(m, map[string]func(){"tiergate": main})
+	testscript.Main(withPostgres{m}, map[string]func(){"tiergate": main})
 }
+
+// withPostgres runs tests that may want a database.
+type withPostgres struct{ *testing.M }
+
+func (m withPostgres) Run() int { return pgtest.Run(m.M) }
 
 // The command line does what its scripts say.
 func TestScripts(t *testing.T) {

@@ -14,8 +14,10 @@ import (
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
-// A database is a cluster that a test stops and starts again.
+// A database has the demo data, and is one of the cluster that all tests share or has a
+// cluster of its own, which a test stops and starts again.
 type database struct {
+	shared  string // its URL in the shared cluster
 	dir     string
 	cluster *localpg.Cluster
 }
@@ -36,10 +38,23 @@ func (d *database) stop(t *testing.T) {
 	}
 }
 
-func (d *database) url() string { return d.cluster.URL("tiergate") }
+func (d *database) url() string {
+	if d.cluster == nil {
+		return d.shared
+	}
+	return d.cluster.URL("tiergate")
+}
 
-// seeded returns a running database with the demo data and more.
+// seeded returns a database with the demo data and more.
 func seeded(t *testing.T, more ...tiergate.Change) *database {
+	t.Helper()
+	d := &database{shared: pgtest.New(t)}
+	d.seed(t, more)
+	return d
+}
+
+// seededApart returns a running cluster of the test's own with such a database.
+func seededApart(t *testing.T, more ...tiergate.Change) *database {
 	t.Helper()
 	d := &database{dir: dataDir(t)}
 	d.start(t)
@@ -49,6 +64,12 @@ func seeded(t *testing.T, more ...tiergate.Change) *database {
 	if err := postgres.Migrate(t.Context(), d.url(), postgres.MigrateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	d.seed(t, more)
+	return d
+}
+
+func (d *database) seed(t *testing.T, more []tiergate.Change) {
+	t.Helper()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: d.url()})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +78,6 @@ func seeded(t *testing.T, more ...tiergate.Change) *database {
 	if _, err := db.SeedDemo(t.Context(), append(demo.Data(), more...)); err != nil {
 		t.Fatal(err)
 	}
-	return d
 }
 
 // mint makes a key of a team that may evaluate, and its text.
@@ -74,7 +94,7 @@ func mint(team string) (string, *tiergate.Key) {
 func TestSidecar_outlives_Postgres(t *testing.T) {
 	good, goodKey := mint("globex")
 	bad, badKey := mint("acme")
-	d := seeded(t, tiergate.PutOf(goodKey), tiergate.PutOf(badKey))
+	d := seededApart(t, tiergate.PutOf(goodKey), tiergate.PutOf(badKey))
 	url, dir := d.url(), dataDir(t)
 	run := func() *program {
 		return launch(t, dir, "sidecar", "--source", url, "--auth", "keys", "--ready-max-age", "1s")
@@ -129,7 +149,7 @@ func TestSidecar_outlives_Postgres(t *testing.T) {
 // and in the status and never served: while Postgres does not answer the sidecar is not
 // ready, where Postgres is away it ends, and once Postgres is back it serves.
 func TestSidecar_does_not_serve_a_damaged_state(t *testing.T) {
-	d := seeded(t)
+	d := seededApart(t)
 	url := d.url()
 	for what, c := range map[string]struct {
 		harm func(dir string) error

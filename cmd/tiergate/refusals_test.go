@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tiergate/tiergate/postgres"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
@@ -20,19 +19,10 @@ const anOldServer = `create function public.current_setting(name text) returns t
 // What is wrong with a database is one sentence on stderr and exit code 1, whichever
 // command is told to use it.
 func TestRefusals_of_databases(t *testing.T) {
-	d := &database{dir: dataDir(t)}
-	d.start(t)
-	for _, name := range []string{"fresh", "old", "newer"} {
-		if err := postgres.CreateDatabase(t.Context(), d.cluster.URL("postgres"), name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := postgres.Migrate(t.Context(), d.cluster.URL("newer"), postgres.MigrateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	pgtest.Exec(t, d.cluster.URL("newer"), "insert into schema_migrations (version_id, is_applied) values (9999, true)")
-	pgtest.Exec(t, d.cluster.URL("old"), anOldServer, "alter database old set search_path = public, pg_catalog")
-
+	fresh, old, newer := pgtest.Empty(t), pgtest.Empty(t), pgtest.New(t)
+	missing, stranger := strings.Replace(fresh, "/test_", "/missing_", 1), strings.Replace(fresh, "postgres@", "stranger@", 1)
+	pgtest.Exec(t, newer, "insert into schema_migrations (version_id, is_applied) values (9999, true)")
+	pgtest.Exec(t, old, anOldServer, `do $$ begin execute 'alter database ' || current_database() || ' set search_path = public, pg_catalog'; end $$`)
 	file := save(t, t.TempDir(), "flags.json", []byte(`{"flags": {}}`))
 	commands := map[string][]string{
 		"sidecar": {"sidecar", "--data-dir", dataDir(t), "--http-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--source"},
@@ -44,11 +34,11 @@ func TestRefusals_of_databases(t *testing.T) {
 	for _, c := range []struct{ what, url, says, not string }{
 		{"nobody listens", "postgres://127.0.0.1:1/x?connect_timeout=2", `the database "x" at 127\.0\.0\.1:1 cannot be reached`, ""},
 		{"no socket", "postgres:///x?host=/nowhere", `the database "x" at /nowhere cannot be reached`, ""},
-		{"no database", d.cluster.URL("missing"), `database "missing" does not exist`, ""},
-		{"no user", strings.Replace(d.cluster.URL("fresh"), "postgres@", "nobody-we-know@", 1), `role "nobody-we-know" does not exist`, ""},
-		{"an old server", d.cluster.URL("old"), `PostgreSQL 14\.12 is too old: tiergate needs 15 or later`, ""},
-		{"not migrated", d.cluster.URL("fresh"), `is not migrated; run tiergate migrate`, "migrate"},
-		{"newer", d.cluster.URL("newer"), `has schema 9999 and this tiergate knows \d+; use a newer tiergate`, ""},
+		{"no database", missing, `database "missing_\d+" does not exist`, ""},
+		{"no user", stranger, `role "stranger" does not exist`, ""},
+		{"an old server", old, `PostgreSQL 14\.12 is too old: tiergate needs 15 or later`, ""},
+		{"not migrated", fresh, `is not migrated; run tiergate migrate`, "migrate"},
+		{"newer", newer, `has schema 9999 and this tiergate knows \d+; use a newer tiergate`, ""},
 		{"no URL", "postgres://%zz", `database URL`, ""},
 	} {
 		for name, args := range commands {
