@@ -238,7 +238,7 @@ func (s *staged) recompileFlags(set string, names []string, sets *pmap.MapEdit[*
 		old = newSet(set, s.view.Set(set))
 	}
 	next := *old
-	flags := next.flags.Edit()
+	flags, order := next.flags.Edit(), next.order.Edit()
 	jobs := make([]job, 0, len(names))
 	for _, name := range names {
 		if before, ok := flags.Get(name); ok {
@@ -251,14 +251,14 @@ func (s *staged) recompileFlags(set string, names []string, sets *pmap.MapEdit[*
 		if def := s.view.Flag(set, name); def != nil {
 			jobs = append(jobs, job{def: def, set: old, metered: s.metered(name)})
 		} else {
-			next.order = next.order.Delete(name)
+			order.Delete(name)
 		}
 	}
 	compileJobs(jobs)
 	for _, j := range jobs {
 		f := j.flag
 		flags.Set(f.name, f)
-		next.order = next.order.Set(f.name, f)
+		order.Set(f.name, f)
 		if f.timed {
 			next.timed++
 		}
@@ -266,7 +266,7 @@ func (s *staged) recompileFlags(set string, names []string, sets *pmap.MapEdit[*
 			broken.Set(brokenKey(set, f.name), Quarantined{set, f.name, errors.New(f.broken)})
 		}
 	}
-	next.flags = flags.Map()
+	next.flags, next.order = flags.Map(), order.Sorted()
 	if next.flags.Len() == 0 && next.def == nil {
 		sets.Delete(set)
 		return

@@ -56,12 +56,15 @@ func change[T any](t *tx, c tiergate.Change, touched func(old, put *T)) error {
 	return t.rows.Insert(string(c.Kind), put)
 }
 
+// applyTeam puts or deletes a team. Teams are found through their slots, not in go-memdb:
+// there may be a hundred thousand.
 func (t *tx) applyTeam(c tiergate.Change) error {
-	if err := change(t, c, func(_, _ *tiergate.Team) {}); err != nil {
+	put, err := thing[tiergate.Team](c)
+	if err != nil {
 		return err
 	}
-	if c.Put != nil {
-		t.setSlot(c.Key, &Team{Team: c.Put.(*tiergate.Team)})
+	if put != nil {
+		t.setSlot(c.Key, &Team{Team: put})
 	} else if _, ok := t.known.Get(c.Key); ok {
 		t.setSlot(c.Key, nil)
 	}

@@ -25,12 +25,10 @@ var schema = func() *memdb.DBSchema {
 		byUser: index(byUser, func(thing any) []string { _, user := ownerOf(thing); return optional(user) }),
 	}
 	table(s, tiergate.KindFlagSet, nil)
-	table(s, tiergate.KindFlag, nil) // by name: see flags.go
 	table(s, tiergate.KindTier, nil)
 	table(s, tiergate.KindLimit, map[string]*memdb.IndexSchema{
 		byFeature: index(byFeature, func(thing any) []string { return []string{thing.(*tiergate.Limit).Feature} }),
 	})
-	table(s, tiergate.KindTeam, nil)
 	table(s, tiergate.KindKey, map[string]*memdb.IndexSchema{
 		byTeam: index(byTeam, func(thing any) []string { return optional(thing.(*tiergate.Key).TeamID) }),
 	})
@@ -40,10 +38,11 @@ var schema = func() *memdb.DBSchema {
 	return s
 }()
 
-// tableKinds are the kinds that have a table, in the order of their names.
+// tableKinds are the kinds that have a table, in the order of their names. Flags, teams,
+// users and memberships, of which there are very many, have maps of their own.
 var tableKinds = []tiergate.Kind{
-	tiergate.KindFlag, tiergate.KindFlagSet, tiergate.KindGrant, tiergate.KindKey, tiergate.KindLimit,
-	tiergate.KindOverride, tiergate.KindPolicy, tiergate.KindTeam, tiergate.KindTier,
+	tiergate.KindFlagSet, tiergate.KindGrant, tiergate.KindKey, tiergate.KindLimit,
+	tiergate.KindOverride, tiergate.KindPolicy, tiergate.KindTier,
 }
 
 func ownerOf(thing any) (team, user string) {

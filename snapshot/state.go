@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,19 +22,43 @@ func (v *View) State() tiergate.Revision {
 
 func (v *View) changes() iter.Seq2[tiergate.Change, error] {
 	return func(yield func(tiergate.Change, error) bool) {
+		for thing := range v.things() {
+			if !yield(tiergate.PutOf(thing), nil) {
+				return
+			}
+		}
+	}
+}
+
+// things yields everything: flags in the order of their names, which makes the next start
+// from what is written of this quicker.
+func (v *View) things() iter.Seq[any] {
+	return func(yield func(any) bool) {
 		for _, kind := range tableKinds {
 			for row := range v.table(kind) {
-				if !yield(tiergate.PutOf(row), nil) {
+				if !yield(row) {
 					return
 				}
 			}
 		}
+		for n := range v.allNames() {
+			for _, f := range append([]*tiergate.Flag{n.flag}, n.more...) {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+		for i := range v.slots.Len() {
+			if team := v.slots.At(i).team; team != nil && !yield(team.Team) {
+				return
+			}
+		}
 		v.users.each(func(u userRecord) bool {
-			if u.present && !yield(tiergate.PutOf(v.userOf(u)), nil) {
+			if u.present && !yield(v.userOf(u)) {
 				return false
 			}
 			for m := range v.membersOf(u) {
-				if !yield(tiergate.PutOf(m), nil) {
+				if !yield(m) {
 					return false
 				}
 			}
@@ -84,12 +109,16 @@ func (v *View) membersOf(u userRecord) iter.Seq[*tiergate.Member] {
 // sorts everything: some seconds for a million users.
 func (v *View) Digest() [sha256.Size]byte {
 	h := sha256.New()
-	kinds := append([]tiergate.Kind{tiergate.KindMember, tiergate.KindUser}, tableKinds...)
+	kinds := append([]tiergate.Kind{tiergate.KindFlag, tiergate.KindMember, tiergate.KindTeam, tiergate.KindUser}, tableKinds...)
 	slices.Sort(kinds)
 	for _, kind := range kinds {
 		switch kind {
+		case tiergate.KindFlag:
+			v.digestFlags(h)
 		case tiergate.KindMember:
 			v.digestMembers(h)
+		case tiergate.KindTeam:
+			v.digestTeams(h)
 		case tiergate.KindUser:
 			v.digestUsers(h)
 		default:
@@ -99,6 +128,21 @@ func (v *View) Digest() [sha256.Size]byte {
 		}
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func (v *View) digestFlags(h hash.Hash) {
+	for _, id := range slices.Sorted(maps.Keys(maps.Collect(v.flags.All()))) {
+		f, _ := v.flags.Get(id)
+		digestThing(h, f)
+	}
+}
+
+func (v *View) digestTeams(h hash.Hash) {
+	for _, id := range slices.Sorted(maps.Keys(maps.Collect(v.known.All()))) {
+		if team := v.Team(id); team != nil {
+			digestThing(h, team.Team)
+		}
+	}
 }
 
 func (v *View) digestUsers(h hash.Hash) {

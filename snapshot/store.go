@@ -86,8 +86,12 @@ type tx struct {
 	words []string
 	count counts
 	keys  *pmap.MapEdit[*tiergate.Key]
-	names *pmap.MapEdit[[]*tiergate.Flag]
 	delta Delta
+
+	flags   *pmap.MapEdit[*tiergate.Flag]
+	sets    map[string]*pmap.SortedEdit[named] // the sets that a revision that is not whole touched
+	arrived []*tiergate.Flag                   // the flags of a whole state
+	again   bool                               // and whether one came twice or was deleted again
 }
 
 func begin(from *View) *tx {
@@ -97,7 +101,8 @@ func begin(from *View) *tx {
 	// A snapshot of the database is not "primary", which spares the bookkeeping of watchers.
 	t := &tx{from: from, db: from.db.Snapshot(), users: from.users, edit: new(edit), words: from.words, count: from.count}
 	t.rows = t.db.Txn(true)
-	t.known, t.slots, t.keys, t.names = from.known.Edit(), from.slots.Edit(), from.keys.Edit(), from.names.Edit()
+	t.known, t.slots, t.keys, t.flags = from.known.Edit(), from.slots.Edit(), from.keys.Edit(), from.flags.Edit()
+	t.sets = map[string]*pmap.SortedEdit[named]{}
 	return t
 }
 
@@ -140,7 +145,7 @@ func (t *tx) commit(r tiergate.Revision) *View {
 	}
 	v := &View{
 		resume: r.Resume, at: r.At, db: t.db, users: t.users, words: t.words, count: t.count,
-		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(), names: t.names.Map(),
+		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(), names: t.names(), flags: t.flags.Map(),
 		tiers: t.from.tiers, policy: t.from.policy,
 	}
 	if t.delta.Whole || t.delta.Tiers {

@@ -28,7 +28,8 @@ type View struct {
 	known  pmap.Map[uint32] // a team's slot by its id
 	slots  pmap.List[slot]
 	keys   pmap.Map[*tiergate.Key]
-	names  pmap.Map[[]*tiergate.Flag] // flags by nameKey, the lowest id first
+	flags  pmap.Map[*tiergate.Flag] // by id
+	names  flagIndex
 	tiers  []*tiergate.Tier
 	policy *tiergate.PolicyBundle
 	count  counts

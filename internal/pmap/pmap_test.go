@@ -101,16 +101,24 @@ func TestSorted_is_in_order(t *testing.T) {
 		}
 		s := pmap.SortedOf(entries)
 		first, firstModel := s, maps.Clone(model)
+		e := s.Edit()
+		var second pmap.Sorted[int]
+		secondModel := map[string]int{}
 		for range rapid.IntRange(0, 300).Draw(t, "edits") {
 			k := fmt.Sprintf("%05d", rapid.IntRange(0, 5000).Draw(t, "key"))
 			if rapid.Bool().Draw(t, "set") {
-				s, model[k] = s.Set(k, len(model)), len(model)
+				e.Set(k, len(model))
+				model[k] = len(model)
 			} else {
-				s = s.Delete(k)
+				e.Delete(k)
 				delete(model, k)
 			}
+			if rapid.IntRange(0, 99).Draw(t, "version") == 0 {
+				second, secondModel = e.Sorted(), maps.Clone(model)
+			}
 		}
-		checkSorted(t, s, model)
+		checkSorted(t, e.Sorted(), model)
+		checkSorted(t, second, secondModel)
 		checkSorted(t, first, firstModel)
 	})
 }
@@ -120,12 +128,18 @@ func checkSorted(t *rapid.T, s pmap.Sorted[int], model map[string]int) {
 	var keys []string
 	for k, v := range s.All() {
 		keys = append(keys, k)
-		if model[k] != v {
-			t.Fatalf("%q is %d, want %d", k, v, model[k])
+		if got, ok := s.Get(k); model[k] != v || got != v || !ok {
+			t.Fatalf("%q is %d, or %d, want %d", k, v, got, model[k])
 		}
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(model)), keys); diff != "" || s.Len() != len(model) {
 		t.Fatalf("sorted of %d mismatch (-want +got):\n%s", s.Len(), diff)
+	}
+	for i := range 50 {
+		k := fmt.Sprintf("%05d", i*100)
+		if got, ok := s.Get(k); got != model[k] || ok != slices.Contains(keys, k) {
+			t.Fatalf("Get(%q) = %d, %v, want %d", k, got, ok, model[k])
+		}
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 const runMax = 256
 
 // A Sorted is an immutable index from strings to V in the order of the strings. Its zero
-// value is empty. A change copies one run of at most 256 entries and the list of runs. It
-// is safe for any number of goroutines.
+// value is empty. An edit copies the list of runs once and each run of at most 256 entries
+// that it changes. It is safe for any number of goroutines.
 type Sorted[V any] struct {
 	runs [][]Entry[V] // none empty
 	n    int
@@ -65,45 +65,87 @@ func (s Sorted[V]) find(key string) (run, at int, found bool) {
 	return run, at, found
 }
 
-// Set returns the index with key's value put.
-func (s Sorted[V]) Set(key string, value V) Sorted[V] {
-	e := Entry[V]{Key: key, Value: value}
-	if s.n == 0 {
-		return SortedOf([]Entry[V]{e})
+// Get returns the value of key and whether there is one, by binary search. It does not
+// allocate.
+func (s Sorted[V]) Get(key string) (V, bool) {
+	if s.n > 0 {
+		if run, at, found := s.find(key); found {
+			return s.runs[run][at].Value, true
+		}
 	}
-	run, at, found := s.find(key)
-	next := Sorted[V]{n: s.n, runs: slices.Clone(s.runs)}
-	if found {
-		next.runs[run] = slices.Clone(s.runs[run])
-		next.runs[run][at] = e
-		return next
-	}
-	next.n++
-	grown := make([]Entry[V], 0, len(s.runs[run])+1)
-	grown = append(append(append(grown, s.runs[run][:at]...), e), s.runs[run][at:]...)
-	if len(grown) <= runMax {
-		next.runs[run] = grown
-		return next
-	}
-	half := len(grown) / 2
-	next.runs = slices.Replace(next.runs, run, run+1, grown[:half:half], grown[half:])
-	return next
+	var none V
+	return none, false
 }
 
-// Delete returns the index without key.
-func (s Sorted[V]) Delete(key string) Sorted[V] {
-	if s.n == 0 {
-		return s
+// Edit begins the next version of s, which stays as it is.
+func (s Sorted[V]) Edit() *SortedEdit[V] { return &SortedEdit[V]{s: s} }
+
+// A SortedEdit makes the next version of a Sorted. It is not safe for concurrent use.
+type SortedEdit[V any] struct {
+	s    Sorted[V]
+	ours []bool // by run: whether it may be changed in place; nil until the list of runs is ours
+}
+
+// Get returns the value of key as edited so far.
+func (e *SortedEdit[V]) Get(key string) (V, bool) { return e.s.Get(key) }
+
+// Sorted returns the version as edited so far. Later edits do not change it.
+func (e *SortedEdit[V]) Sorted() Sorted[V] {
+	e.ours = nil
+	return e.s
+}
+
+// Set puts the value of key.
+func (e *SortedEdit[V]) Set(key string, value V) {
+	e.ownSpine()
+	entry := Entry[V]{Key: key, Value: value}
+	if e.s.n == 0 {
+		e.s.runs, e.ours, e.s.n = [][]Entry[V]{{entry}}, []bool{true}, 1
+		return
 	}
-	run, at, found := s.find(key)
-	if !found {
-		return s
+	run, at, found := e.s.find(key)
+	e.own(run)
+	if found {
+		e.s.runs[run][at] = entry
+		return
 	}
-	next := Sorted[V]{n: s.n - 1, runs: slices.Clone(s.runs)}
-	if len(s.runs[run]) == 1 {
-		next.runs = slices.Delete(next.runs, run, run+1)
-		return next
+	e.s.n++
+	grown := slices.Insert(e.s.runs[run], at, entry)
+	e.s.runs[run] = grown
+	if len(grown) > runMax {
+		half := len(grown) / 2
+		e.s.runs = slices.Replace(e.s.runs, run, run+1, grown[:half:half], grown[half:])
+		e.ours = slices.Insert(e.ours, run, true)
 	}
-	next.runs[run] = slices.Delete(slices.Clone(s.runs[run]), at, at+1)
-	return next
+}
+
+// Delete removes key, if it is there.
+func (e *SortedEdit[V]) Delete(key string) {
+	if _, ok := e.s.Get(key); !ok {
+		return
+	}
+	e.ownSpine()
+	run, at, _ := e.s.find(key)
+	e.s.n--
+	if len(e.s.runs[run]) == 1 {
+		e.s.runs = slices.Delete(e.s.runs, run, run+1)
+		e.ours = slices.Delete(e.ours, run, run+1)
+		return
+	}
+	e.own(run)
+	e.s.runs[run] = slices.Delete(e.s.runs[run], at, at+1)
+}
+
+func (e *SortedEdit[V]) ownSpine() {
+	if e.ours == nil {
+		e.s.runs = slices.Clone(e.s.runs)
+		e.ours = make([]bool, len(e.s.runs))
+	}
+}
+
+func (e *SortedEdit[V]) own(run int) {
+	if !e.ours[run] {
+		e.s.runs[run] = append(make([]Entry[V], 0, len(e.s.runs[run])+1), e.s.runs[run]...)
+		e.ours[run] = true
+	}
 }
