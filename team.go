@@ -21,13 +21,19 @@ type Team struct {
 	Name     string       `json:"name"`
 	OwnerID  string       `json:"ownerId"`
 	Tier     string       `json:"tier"`
-	Status   string       `json:"status"` // "active" or "suspended"
+	Status   string       `json:"status"` // TeamActive or TeamSuspended
 	Settings TeamSettings `json:"settings"`
 
 	Version   int64     `json:"version,omitempty"`
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 }
+
+// What may stand in a team's Status. A team that is not active gives nobody anything.
+const (
+	TeamActive    = "active"
+	TeamSuspended = "suspended"
+)
 
 // TeamSettings are a team's exceptions; only platform staff change them.
 type TeamSettings struct {

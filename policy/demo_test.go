@@ -43,6 +43,12 @@ var (
 		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{"custom-reports"}},
 	})
 
+	// closed is a team like acme and initech in one, but suspended.
+	closed = policy.NewTeam(&tiergate.Team{
+		ID: "closed", Tier: "enterprise", Status: "suspended",
+		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: []string{"custom-reports"}},
+	})
+
 	everyone   = policy.NewFeature("new-dashboard", "default", tiergate.Boolean, true, nil, 100, nil)
 	training   = policy.NewFeature("model-training", "default", tiergate.Boolean, true, []string{"pro", "enterprise"}, 100, nil)
 	reports    = policy.NewFeature("custom-reports", "default", tiergate.Boolean, true, []string{"enterprise"}, 100, nil)
@@ -86,6 +92,9 @@ func TestEngine_Access_builtin(t *testing.T) {
 		{"a team without a user speaks for itself", training, acmeAlone, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
 		{"a team's own key speaks for the team", training, carolByKey, policy.Access{Tier: "enterprise", Allow: true, Reason: "tier"}},
 		{"an exception opens a flag to a team", reports, ivanHome, policy.Access{Tier: "free", Allow: true, Reason: "team"}},
+		{"a suspended team gives its members nothing", reports, policy.Subject{UserID: "zoe", UserTier: "free", Team: closed, Role: "OWNER"}, policy.Access{Tier: "free", Reason: "tier", Upgrade: "enterprise"}},
+		{"a suspended team is on the lowest tier", training, policy.Subject{Team: closed}, policy.Access{Tier: "free", Reason: "tier", Upgrade: "pro"}},
+		{"a suspended team's key gives nothing", reports, policy.Subject{Team: closed, Key: &tiergate.Key{ID: "k", TeamID: "closed"}}, policy.Access{Tier: "free", Reason: "tier", Upgrade: "enterprise"}},
 		{"the exception needs the team named", reports, ivan, policy.Access{Tier: "free", Reason: "tier", Upgrade: "enterprise"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,6 +136,7 @@ func TestEngine_Access_team_of_others_is_not_the_subjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	acme := policy.NewTeam(&tiergate.Team{ID: "acme", Tier: "enterprise", Status: "active"})
+	frozen := policy.NewTeam(&tiergate.Team{ID: "acme", Tier: "enterprise", Status: "suspended"})
 	for range 2 { // computed, then remembered
 		for story, c := range map[string]struct {
 			subject policy.Subject
@@ -136,6 +146,7 @@ func TestEngine_Access_team_of_others_is_not_the_subjects(t *testing.T) {
 			"a member":       {policy.Subject{UserID: "carol", Team: acme, Role: "MEMBER"}, true},
 			"the team":       {policy.Subject{Team: acme}, true},
 			"the team's key": {policy.Subject{UserID: "carol", Team: acme, Key: &tiergate.Key{ID: "k", TeamID: "acme"}}, true},
+			"suspended":      {policy.Subject{UserID: "carol", Team: frozen, Role: "MEMBER"}, false},
 		} {
 			if got, err := e.Access(&policy.Input{Feature: training, Subject: c.subject}); err != nil || got.Allow != c.allow {
 				t.Errorf("%s: %+v, %v", story, got, err)

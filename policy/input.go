@@ -35,11 +35,11 @@ type Subject struct {
 }
 
 // TeamApplies says whether the team speaks for the subject: for its members, when no user is
-// named, and for its own API keys. Anybody may name any team; one that does not apply is
-// never the subject's "team" to targeting or to input.attributes. The built-in
-// data.tiergate.team.applies says the same in Rego.
+// named, and for its own API keys. Anybody may name any team, and one that is suspended
+// speaks for nobody; one that does not apply is never the subject's "team" to targeting or to
+// input.attributes. The built-in data.tiergate.team.applies says the same in Rego.
 func (s *Subject) TeamApplies() bool {
-	return s.Team != nil && (s.Role != "" || s.UserID == "" || s.teamByKey())
+	return s.Team != nil && s.Team.row.Status == tiergate.TeamActive && (s.Role != "" || s.UserID == "" || s.teamByKey())
 }
 
 // A Clock is the time in UTC, coarse on purpose.

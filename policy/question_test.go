@@ -231,7 +231,8 @@ func (q *question) document(tier *string) string {
 		}
 		subject = append(subject, fmt.Sprintf(`"team":{"id":%q,"tier":%q,"status":%q,"byKey":%t,"settings":%s%s}`, row.ID, row.Tier, row.Status,
 			q.key != 0 && keyRows[q.key].TeamID == row.ID, text(row.Settings), role))
-		if role != "" || q.user == "" || q.key != 0 && keyRows[q.key].TeamID == row.ID { // anybody may name any team
+		speaks := role != "" || q.user == "" || q.key != 0 && keyRows[q.key].TeamID == row.ID // anybody may name any team
+		if speaks && row.Status == "active" {
 			attributes = append(attributes, fmt.Sprintf(`"team":%q`, row.ID))
 		}
 	}

@@ -56,11 +56,11 @@ type someone struct {
 // everybody returns a subject of every kind on a tier.
 func everybody(tier, lowest string, allowed ...string) []someone {
 	row := tiergate.Team{
-		ID: "team", Name: "Team", Tier: tier, Status: "active",
+		ID: "team", Name: "Team", Tier: tier, Status: tiergate.TeamActive,
 		Settings: tiergate.TeamSettings{MaxMembers: 5, AllowedFeatures: allowed},
 	}
 	suspended := row
-	suspended.Status = "suspended"
+	suspended.Status = tiergate.TeamSuspended
 	team := NewTeam(&row)
 	key := &tiergate.Key{ID: "key", TeamID: "team", Scopes: []string{"evaluate"}}
 	user := Subject{UserID: "user", UserTier: tier}

@@ -25,7 +25,7 @@ test_by_the_team_exception if {
 		"feature": {"name": "f", "tiers": ["pro"]},
 		"subject": {
 			"tier": "free", "user": {"tier": "free"},
-			"team": {"tier": "free", "role": "OWNER", "settings": {"allowedFeatures": ["f"]}},
+			"team": {"status": "active", "tier": "free", "role": "OWNER", "settings": {"allowedFeatures": ["f"]}},
 		},
 	}
 }
@@ -35,7 +35,17 @@ test_the_team_exception_is_for_members if {
 		"feature": {"name": "f", "tiers": ["pro"]},
 		"subject": {
 			"tier": "free", "user": {"tier": "free"},
-			"team": {"tier": "free", "settings": {"allowedFeatures": ["f"]}},
+			"team": {"status": "active", "tier": "free", "settings": {"allowedFeatures": ["f"]}},
+		},
+	}
+}
+
+test_the_team_exception_ends_with_suspension if {
+	access.decision == {"allow": false, "reason": "tier"} with input as {
+		"feature": {"name": "f", "tiers": ["pro"]},
+		"subject": {
+			"tier": "free", "user": {"tier": "free"},
+			"team": {"status": "suspended", "tier": "free", "role": "OWNER", "settings": {"allowedFeatures": ["f"]}},
 		},
 	}
 }

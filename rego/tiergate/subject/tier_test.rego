@@ -13,15 +13,21 @@ tier_of(who) := answer if {
 }
 
 test_team_tier_counts_for_a_member if {
-	tier_of({"user": {"tier": "enterprise"}, "team": {"tier": "pro", "role": "MEMBER"}}) == "pro"
+	tier_of({"user": {"tier": "enterprise"}, "team": {"status": "active", "tier": "pro", "role": "MEMBER"}}) == "pro"
 }
 
 test_team_tier_does_not_count_for_a_stranger if {
-	tier_of({"user": {"tier": "free"}, "team": {"tier": "enterprise"}}) == "free"
+	tier_of({"user": {"tier": "free"}, "team": {"status": "active", "tier": "enterprise"}}) == "free"
 }
 
 test_team_tier_counts_when_no_user_is_named if {
-	tier_of({"team": {"tier": "pro"}}) == "pro"
+	tier_of({"team": {"status": "active", "tier": "pro"}}) == "pro"
+}
+
+test_the_tier_of_a_suspended_team_does_not_count if {
+	tier_of({"user": {"tier": "pro"}, "team": {"status": "suspended", "tier": "enterprise", "role": "OWNER"}}) == "pro"
+	tier_of({"user": {"tier": "pro"}, "team": {"status": "suspended", "tier": "enterprise", "byKey": true}}) == "pro"
+	tier_of({"team": {"status": "suspended", "tier": "enterprise", "byKey": true}}) == "free"
 }
 
 test_highest_of_own_and_teams if {
@@ -38,7 +44,7 @@ test_unknown_users_are_on_the_lowest if {
 
 test_a_tier_that_is_not_defined_does_not_count if {
 	tier_of({"user": {"tier": "gold", "teamTier": ""}}) == "free"
-	tier_of({"user": {"tier": "pro"}, "team": {"tier": "gold", "role": "OWNER"}}) == "pro"
+	tier_of({"user": {"tier": "pro"}, "team": {"status": "active", "tier": "gold", "role": "OWNER"}}) == "pro"
 }
 
 test_no_tiers_at_all if {
