@@ -1,7 +1,11 @@
 package flagdtest_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator/targeting"
@@ -12,6 +16,34 @@ import (
 
 // Flags read from a file and decided by their rules alone answer as flagd-core does.
 func TestTargeting_answers_as_flagd_core(t *testing.T) { flagdtest.Run(t, load) }
+
+// So do flag files as people write them, in contexts as applications send them.
+func TestFiles_answer_as_flagd_core(t *testing.T) {
+	contexts := []string{
+		`{}`,
+		`{"targetingKey": "ann", "email": "ann@shop.example", "country": "NL", "locale": "nl-NL", "app": {"version": "1.9.3"}}`,
+		`{"targetingKey": "bob", "email": "bob@mail.example", "country": "US", "locale": "nl", "app": {"version": "3.0.0"}, "orders": [{"total": 15}, {"total": 90.5}], "basket": {"total": 60}}`,
+		`{"targetingKey": "eve", "email": "eve@mail.example", "country": "BE", "locale": "de", "app": {"version": "2.4.0-dev"}, "orders": [], "basket": {"total": "20"}}`,
+		`{"targetingKey": "tess", "email": null, "country": 31, "locale": ["nl"], "app": {"version": 2}, "orders": {"total": 1}, "basket": []}`,
+		`{"email": "cat@mail.example", "app": "1.0.0", "orders": [{"total": "21"}, {"total": 80}, {}], "basket": {"total": 10}}`,
+	}
+	for file, flags := range map[string]int{"../testdata/files/shop.flagd.json": 17, "../testdata/files/drills.flagd.yaml": 4} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			json, err := yaml.YAMLToJSON(text) // which flagd-core reads
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours := func(t *testing.T, _ []byte) func(flagdtest.Question) flagdtest.Answer { return load(t, text) }
+			if n := flagdtest.RunFile(t, ours, json, contexts); n != flags {
+				t.Errorf("the file has %d flags, want %d", n, flags)
+			}
+		})
+	}
+}
 
 // load decides by targeting and nothing else: what flagd itself does.
 func load(t *testing.T, file []byte) func(flagdtest.Question) flagdtest.Answer {

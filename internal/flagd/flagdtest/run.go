@@ -65,6 +65,32 @@ func run(t *testing.T, load Load, seed uint64) {
 	t.Logf("%d pairs of %d flags, %d operators; %s; intended differences: %v", pairs, len(s.flags), len(operators), outcomes(want), excused)
 }
 
+// RunFile asks flagd-core and the evaluator behind load about each flag of a file in each
+// context, and fails for each difference. It returns how many flags there are.
+func RunFile(t *testing.T, load Load, file []byte, contexts []string) int {
+	var flags struct{ Flags map[string]json.RawMessage }
+	if err := json.Unmarshal(file, &flags); err != nil {
+		t.Fatal(err)
+	}
+	o := startOracle(t)
+	o.load(file)
+	decide := load(t, file)
+	var questions []Question
+	for _, name := range slices.Sorted(maps.Keys(flags.Flags)) {
+		for _, c := range contexts {
+			questions = append(questions, Question{Flag: name, Context: json.RawMessage(c), Now: now})
+		}
+	}
+	answers := o.ask(questions)
+	for i, q := range questions {
+		if got := decide(q); !same(got, answers[i]) {
+			t.Errorf("flag %s\n  context %s\n  we say  %s\n  flagd   %s", q.Flag, q.Context, asJSON(got), asJSON(answers[i]))
+		}
+	}
+	t.Logf("%d answers about %d flags; %s", len(answers), len(flags.Flags), outcomes(answers))
+	return len(flags.Flags)
+}
+
 // outcomes says how the answers are spread: a test whose answers are all errors shows little.
 func outcomes(answers []Answer) string {
 	n := map[string]int{}
