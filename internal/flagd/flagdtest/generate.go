@@ -13,8 +13,12 @@ var operators = strings.Fields(`var missing missing_some if ?: and or ! !! == !=
 	+ - * / % max min cat substr in merge map filter all some none reduce
 	starts_with ends_with sem_ver fractional $ref`)
 
+// nested is the shared rule that uses others; flagd-core wants it to come before them.
+const nested = "nested"
+
 // evaluators are the shared rules of every file.
 const evaluators = `{
+	"nested": {"if": [{"$ref": "staff"}, {"$ref": "name"}, {"$ref": "adult"}]},
 	"staff": {"ends_with": [{"var": "email"}, "@faas.com"]},
 	"adult": {">=": [{"var": "age"}, 18]},
 	"name": {"var": ["user.name", "nobody"]},
@@ -46,7 +50,11 @@ func (g *generator) rule(op string, depth int) any {
 	case "var":
 		return g.variable(depth)
 	case "$ref":
-		return object{"$ref": pick(g, "staff", "adult", "name")}
+		name := pick(g, "staff", "adult", "name", nested)
+		if name == nested {
+			g.used[nested] = true
+		}
+		return object{"$ref": name}
 	case "missing":
 		return object{op: g.names()}
 	case "missing_some":
