@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -18,12 +19,16 @@ import (
 	"github.com/tiergate/tiergate/postgres"
 )
 
-// How the door is measured: rounds of A (the floor) and B (tiergate), each this long.
-const (
-	rounds    = 5
-	roundTime = "2s"
-	conns     = "8"
-)
+// conns is how many connections ask at once.
+const conns = "8"
+
+// rounds is how the door is measured: rounds of A (the floor) and B (tiergate), each this long.
+func (b *bencher) rounds() (n int, each string) {
+	if b.quick {
+		return 1, "300ms"
+	}
+	return 5, "2s"
+}
 
 // A question is one request to the door, and what it may cost as a multiple of the floor.
 type question struct {
@@ -62,14 +67,14 @@ func (b *bencher) door(ctx context.Context) error {
 	if err := sidecar.waitFor(ready(opsAddr)); err != nil {
 		return err
 	}
-	fmt.Printf("\nOFREP over HTTP: CPU per request, median of %d rounds of %s, %s connections, one core\n\n", rounds, roundTime, conns)
-	fmt.Printf("%-28s %10s %10s %8s %8s\n", "", "floor µs", "ours µs", "ratio", "must")
+	n, each := b.rounds()
+	b.out.begin(fmt.Sprintf("OFREP over HTTP: CPU per request, median of %d rounds of %s, %s connections, one core", n, each, conns))
 	for _, q := range questions(addr) {
 		ours, least, err := b.compare(ctx, q, sidecar, addr, floor, floorAddr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", q.name, err)
 		}
-		fmt.Printf("%-28s %10.2f %10.2f %8.2f %8s\n", q.name, least, ours, ours/least, "≤ "+strconv.FormatFloat(q.must, 'f', -1, 64))
+		b.out.row(q.name, cell{"µs", ours, bound{}}, cell{"µs floor", least, bound{}}, cell{"× the floor", ours / least, atMost(q.must)})
 	}
 	return nil
 }
@@ -93,6 +98,7 @@ func questions(addr string) []question {
 // compare runs A B A B and returns the medians in microseconds of CPU per request.
 func (b *bencher) compare(ctx context.Context, q question, ours *process, addr string, floor *process, floorAddr string) (float64, float64, error) {
 	var a, z []float64
+	rounds, _ := b.rounds()
 	for range rounds {
 		least, err := b.round(ctx, floor, floorAddr, question{path: "/", body: `{"context":{"targetingKey":"alice"}}`, status: 200})
 		if err != nil {
@@ -112,11 +118,12 @@ func (b *bencher) round(ctx context.Context, p *process, addr string, q question
 	if err != nil {
 		return 0, err
 	}
-	cmd := pinned(ctx, 1, b.bin("load"), addr, strconv.Itoa(q.status), roundTime, conns)
+	_, each := b.rounds()
+	cmd := pinned(ctx, 1, b.bin("load"), addr, strconv.Itoa(q.status), each, conns)
 	cmd.Stdin = bytes.NewReader(q.request())
 	out, err := cmd.Output()
 	if err != nil {
-		if e, ok := err.(*exec.ExitError); ok {
+		if e, ok := errors.AsType[*exec.ExitError](err); ok {
 			return 0, fmt.Errorf("%w: %s", err, e.Stderr)
 		}
 		return 0, err
@@ -127,7 +134,7 @@ func (b *bencher) round(ctx context.Context, p *process, addr string, q question
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("no request was answered")
+		return 0, errors.New("no request was answered")
 	}
 	return float64(after-before) / float64(time.Microsecond) / float64(n), nil
 }
@@ -160,7 +167,7 @@ func (b *bencher) database(ctx context.Context, data []tiergate.Change) (*localp
 		return err
 	}()
 	if err != nil {
-		return nil, "", fmt.Errorf("%w (stop: %v)", err, cluster.Close())
+		return nil, "", errors.Join(err, cluster.Close())
 	}
 	return cluster, url, nil
 }

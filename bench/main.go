@@ -1,39 +1,68 @@
-// Command bench measures what tiergate promises, side by side with floors: processes
-// pinned to one core under load from the other, and the benchmarks of the rooms. Figures
-// are CPU time per request (user and system), the steadiest there is, and ratios to a bare
-// Fiber handler. Usage: go run . [door|rooms|start]…
+// Command bench measures what tiergate promises, side by side with floors, and prints
+// beside each figure what it must be. Figures of servers are CPU time per request (user
+// and system), the steadiest there is: processes pinned to one core, under load from the
+// other. Usage: go run . [-quick] [door|rooms|feed|start|proofs]…
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // A bencher holds what the sections share.
 type bencher struct {
-	dir  string // scratch
-	root string // the checkout
+	dir   string // scratch
+	root  string // the checkout
+	quick bool   // small numbers, to see that everything runs
+	out   *board
 }
 
 func (b *bencher) bin(name string) string { return filepath.Join(b.dir, name) }
 
+// pick returns the size of something: the small one in a quick run.
+func (b *bencher) pick(full, quick int) int {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
+// A section is one part of the measurement.
+type section struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (b *bencher) sections() []section {
+	return []section{{"door", b.door}, {"rooms", b.rooms}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
+}
+
 func main() {
 	log.SetFlags(0)
+	quick := flag.Bool("quick", false, "small numbers, to see that everything runs: the figures mean little")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-quick] [door|rooms|feed|start|proofs]…")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		stop()
+	err := run(ctx, flag.Args(), *quick, os.Stdout)
+	stop()
+	if err != nil {
 		log.Fatal("bench: ", err)
 	}
 }
 
-func run(ctx context.Context, sections []string) error {
+func run(ctx context.Context, wanted []string, quick bool, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "tiergate-bench")
 	if err != nil {
 		return err
@@ -46,9 +75,35 @@ func run(ctx context.Context, sections []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bencher{dir: dir, root: root}
+	b := &bencher{dir: dir, root: root, quick: quick, out: &board{to: out}}
+	var names []string
+	for _, s := range b.sections() {
+		names = append(names, s.name)
+	}
+	for _, name := range wanted {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("there is no section %q: say any of %s", name, strings.Join(names, ", "))
+		}
+	}
+	if err := b.build(ctx); err != nil {
+		return err
+	}
+	for _, s := range b.sections() {
+		if len(wanted) > 0 && !slices.Contains(wanted, s.name) {
+			continue
+		}
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	b.out.close()
+	return nil
+}
+
+// build builds the programs that are measured and that measure.
+func (b *bencher) build(ctx context.Context) error {
 	for name, args := range map[string][]string{
-		"tiergate": {"-C", root, "build", "-o", b.bin("tiergate"), "./cmd/tiergate"},
+		"tiergate": {"-C", b.root, "build", "-trimpath", "-ldflags", "-s -w", "-o", b.bin("tiergate"), "./cmd/tiergate"},
 		"floor":    {"build", "-o", b.bin("floor"), "./floor"},
 		"load":     {"build", "-o", b.bin("load"), "./load"},
 	} {
@@ -56,17 +111,6 @@ func run(ctx context.Context, sections []string) error {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", name, err, out)
-		}
-	}
-	for _, section := range []struct {
-		name string
-		run  func(context.Context) error
-	}{{"door", b.door}, {"rooms", b.rooms}, {"start", b.start}} {
-		if len(sections) > 0 && !slices.Contains(sections, section.name) {
-			continue
-		}
-		if err := section.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", section.name, err)
 		}
 	}
 	return nil

@@ -1,26 +1,48 @@
 package main
 
-import (
-	"context"
-	"fmt"
-	"os"
-	"os/exec"
-)
+import "context"
 
-// rooms runs the benchmarks of the rooms, each beside its floor.
+// rooms measures decisions and the policy in process, each beside its floor.
 func (b *bencher) rooms(ctx context.Context) error {
-	for _, r := range []struct{ title, pkg, pattern, time string }{
-		{"Decide in process", "./evaluator", ".", "1s"},
-		{"targeting", "./evaluator/targeting", ".", "1s"},
-		{"policy, cached and uncached", "./policy", ".", "1s"},
-		{"commit in Postgres → handed over", "./postgres", ".", "200x"},
-		{"the last-known-good file", "./sync", ".", "1s"},
+	time := "1s"
+	if b.quick {
+		time = "50ms"
+	}
+	for _, table := range []struct {
+		title, pkg, pattern string
+		ns                  map[string]float64 // what a benchmark must take at most; these may not allocate
+		may                 map[string]bool    // but these may
+	}{
+		{
+			"Decide in process", "./evaluator", "^BenchmarkDecide$|^BenchmarkDecide_floor$|^BenchmarkDecide_all$",
+			map[string]float64{
+				"Decide/static": 350, "Decide/tier_gated": 350, "Decide/denied": 350, "Decide/by_team": 350, "Decide/unknown": 350,
+				"Decide/disabled": 350, "Decide/not_found": 350, "Decide/percentage": 700, "Decide/fractional": 700, "Decide/targeted": 700,
+			},
+			nil,
+		},
+		{
+			"policy, cached and uncached", "./policy", "^Benchmark(Access_|Floor_)",
+			map[string]float64{"Access_cached": 150, "Access_uncached": 20_000},
+			map[string]bool{"Access_uncached": true},
+		},
+		{"targeting", "./evaluator/targeting", ".", nil, nil},
+		{"the last-known-good file", "./sync", ".", nil, nil},
 	} {
-		fmt.Printf("\n%s\n\n", r.title)
-		cmd := exec.CommandContext(ctx, "go", "-C", b.root, "test", r.pkg, "-run", "^$", "-bench", r.pattern, "-benchmem", "-benchtime", r.time)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w", r.pkg, err)
+		b.out.begin(table.title)
+		found, names, err := b.goBench(ctx, table.pkg, table.pattern, time)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			spent, allocated := cell{name: "ns", figure: found[name]["ns/op"]}, cell{name: "allocations", figure: found[name]["allocs/op"]}
+			if most, ok := table.ns[name]; ok {
+				spent.must = atMost(most)
+				if !table.may[name] {
+					allocated.must = atMost(0)
+				}
+			}
+			b.out.row(name, spent, allocated)
 		}
 	}
 	return nil

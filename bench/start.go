@@ -14,26 +14,30 @@ import (
 	"github.com/tiergate/tiergate/internal/localpg"
 )
 
-// A size is how much configuration a sidecar starts with.
+// A size is how much configuration a sidecar starts with, and what it must keep to.
 type size struct {
 	name                string
 	flags, teams, users int
+
+	postgres, file, rss bound // ms, ms and MiB
 }
 
-var sizes = []size{
-	{name: "demo data, 10 flags"},
-	{name: "1,000 flags", flags: 1_000},
-	{name: "10,000 flags", flags: 10_000},
-	{name: "100,000 flags", flags: 100_000},
-	{name: "1,000,000 users, 100,000 teams, 10,000 flags", flags: 10_000, teams: 100_000, users: 1_000_000},
+func (b *bencher) sizes() []size {
+	all := []size{
+		{name: "idle, demo data", rss: atMost(64)},
+		{name: "1,000 flags", flags: 1_000},
+		{name: "10,000 flags", flags: 10_000},
+		{name: "100,000 flags", flags: 100_000, postgres: atMost(1200), file: atMost(600), rss: atMost(300)},
+		{name: "1,000,000 users, 100,000 teams, 10,000 flags", flags: 10_000, teams: 100_000, users: 1_000_000, rss: atMost(600)},
+	}
+	return all[:b.pick(len(all), 2)]
 }
 
 // start measures from exec to ready, from Postgres and from the last-known-good file, and
-// the resident memory after that.
+// the resident memory after 100 revisions.
 func (b *bencher) start(ctx context.Context) error {
-	fmt.Printf("\nstart of a sidecar: time to ready and resident memory\n\n")
-	fmt.Printf("%-46s %12s %12s %10s\n", "", "Postgres ms", "file ms", "RSS MiB")
-	for i, s := range sizes {
+	b.out.begin("start of a sidecar until it is ready, and resident memory after 100 revisions")
+	for i, s := range b.sizes() {
 		if err := b.startWith(ctx, s, filepath.Join(b.dir, fmt.Sprint("start", i))); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -41,6 +45,7 @@ func (b *bencher) start(ctx context.Context) error {
 	return nil
 }
 
+// startWith measures the start with one size: the median of a few, since a start is short.
 func (b *bencher) startWith(ctx context.Context, s size, dir string) error {
 	sub := &bencher{dir: dir, root: b.root}
 	cluster, url, err := sub.database(ctx, demo.Data())
@@ -52,24 +57,38 @@ func (b *bencher) startWith(ctx context.Context, s size, dir string) error {
 		return err
 	}
 	data := filepath.Join(dir, "sidecar")
-	fresh, rss, err := b.timeToReady(ctx, url, data, func() error { return revise(ctx, cluster, url, 100) })
+	again := b.pick(3, 1)
+	var fresh, file []float64
+	for i := range again - 1 {
+		took, _, err := b.timeToReady(ctx, url, fmt.Sprint(data, i), nil)
+		if err != nil {
+			return err
+		}
+		fresh = append(fresh, took)
+	}
+	took, rss, err := b.timeToReady(ctx, url, data, func() error { return revise(ctx, cluster, url, 100) })
 	if err != nil {
 		return err
 	}
+	fresh = append(fresh, took)
 	if err := cluster.Close(); err != nil {
 		return err
 	}
-	file, _, err := b.timeToReady(ctx, url, data, nil)
-	if err != nil {
-		return err
+	for range again {
+		took, _, err := b.timeToReady(ctx, url, data, nil)
+		if err != nil {
+			return err
+		}
+		file = append(file, took)
 	}
-	fmt.Printf("%-46s %12d %12d %10.0f\n", s.name, fresh.Milliseconds(), file.Milliseconds(), float64(rss)/(1<<20))
+	b.out.row(s.name, cell{"ms from Postgres", median(fresh), s.postgres}, cell{"ms from the file", median(file), s.file},
+		cell{"MiB", float64(rss) / (1 << 20), s.rss})
 	return nil
 }
 
 // timeToReady starts a sidecar, lets it live through what life does, if anything, and then
 // reads its memory, once that and the last-known-good file have settled.
-func (b *bencher) timeToReady(ctx context.Context, url, data string, life func() error) (time.Duration, int64, error) {
+func (b *bencher) timeToReady(ctx context.Context, url, data string, life func() error) (ms float64, rss int64, err error) {
 	addr, opsAddr := freeAddr(), freeAddr()
 	began := time.Now()
 	p, err := started(exec.CommandContext(ctx, b.bin("tiergate"), "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", opsAddr,
@@ -81,7 +100,7 @@ func (b *bencher) timeToReady(ctx context.Context, url, data string, life func()
 	if err := p.waitFor(loaded(opsAddr)); err != nil {
 		return 0, 0, err
 	}
-	took := time.Since(began)
+	took := float64(time.Since(began).Microseconds()) / 1000
 	if life != nil {
 		if err := life(); err != nil {
 			return 0, 0, err

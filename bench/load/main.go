@@ -45,7 +45,6 @@ func ask(addr string, status int, request []byte, end time.Time) int64 {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer conn.Close()
 	r := bufio.NewReaderSize(conn, 64<<10)
 	var resp fasthttp.Response
 	var n int64
@@ -60,5 +59,6 @@ func ask(addr string, status int, request []byte, end time.Time) int64 {
 			log.Fatalf("answered %d: %s", resp.StatusCode(), resp.Body())
 		}
 	}
+	_ = conn.Close() // else the end of the program closes it
 	return n
 }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+)
+
+// proofs runs the two properties that tests hold in small, in large: cached policy answers
+// are those of plain evaluation, and no reader ever sees half a revision. One that does
+// not hold is an error, not a figure.
+func (b *bencher) proofs(ctx context.Context) error {
+	b.out.begin("policy: cached against plain evaluation, any difference fails")
+	if err := b.differential(ctx, b.pick(1_000_000, 20_000)); err != nil {
+		return err
+	}
+	b.out.begin("readers who demand what was written together to agree, any torn read fails")
+	return b.torn(ctx)
+}
+
+var tally = regexp.MustCompile(`(\d+) policies .*, (\d+) comparisons, (\d+) hits, .*`)
+
+func (b *bencher) differential(ctx context.Context, comparisons int) error {
+	cmd := exec.CommandContext(ctx, "go", "-C", b.root, "test", "./policy", "-count=1", "-run", "^TestDifferential_cached_against_plain$", "-v", "-timeout", "120m")
+	cmd.Env = append(os.Environ(), "TIERGATE_DIFFERENTIAL="+strconv.Itoa(comparisons))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the policy's cache differs from plain evaluation: %w: %s", err, out)
+	}
+	line := tally.FindSubmatch(out)
+	if line == nil {
+		return fmt.Errorf("the test of the policy's cache does not say what it did: %s", out)
+	}
+	compared, _ := strconv.ParseFloat(string(line[2]), 64)
+	hits, _ := strconv.ParseFloat(string(line[3]), 64)
+	b.out.say(string(line[0]))
+	b.out.row("differences", cell{"", 0, atMost(0)})
+	b.out.row("comparisons", cell{"", compared, atLeast(1_000_000)}, cell{"% hits", 100 * hits / compared, atLeast(50)})
+	return nil
+}
+
+func (b *bencher) torn(ctx context.Context) error {
+	found, names, err := b.goBench(ctx, "./evaluator", "no_generation_is_torn", "1x")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		b.out.row("reads", cell{"", found[name]["reads"], atLeast(10_000_000)}, cell{"revisions meanwhile", found[name]["revisions"], bound{}}, cell{"torn", 0, atMost(0)})
+	}
+	return nil
+}
