@@ -13,14 +13,15 @@ import (
 
 // The limits of every listener.
 const (
-	ReadTimeout     = 5 * time.Second // for a whole request
-	WriteTimeout    = 10 * time.Second
-	IdleTimeout     = 60 * time.Second // between two requests of one connection
 	MaxHeaderBytes  = 8 << 10
 	writeBuffer     = 16 << 10  // holds a bulk answer about 100 flags, so that it is one write
 	MaxBodyBytes    = 1_000_000 // the default of Config.BodyLimit: flagd's limit
 	DefaultMaxConns = 4096
 )
+
+// Timeouts are those of the listeners that apps are served on. An app itself sets none:
+// that would cost each request six looks at a clock.
+var Timeouts = listen.Timeouts{Request: 5 * time.Second, Write: 10 * time.Second, Idle: time.Minute}
 
 // Config says how an app answers. The zero value serves loopback hosts without CORS.
 type Config struct {
@@ -50,7 +51,8 @@ type Door struct {
 
 // NewApp returns an app that serves doors and, for all other paths, the routes that the
 // caller adds to it. Errors of those routes become problem documents. What cannot be read
-// as a request, and so has no path, is refused in the form of the first door.
+// as a request, and so has no path, is refused in the form of the first door. Timeouts are
+// the listener's; see Timeouts.
 func NewApp(cfg Config, doors ...Door) *fiber.App {
 	f := newFront(cfg, doors)
 	app := fiber.New(fiber.Config{
@@ -59,9 +61,6 @@ func NewApp(cfg Config, doors ...Door) *fiber.App {
 		StrictRouting:                true,
 		BodyLimit:                    cmp.Or(cfg.BodyLimit, MaxBodyBytes),
 		Concurrency:                  cmp.Or(cfg.MaxConns, DefaultMaxConns),
-		ReadTimeout:                  ReadTimeout,
-		WriteTimeout:                 WriteTimeout,
-		IdleTimeout:                  IdleTimeout,
 		ReadBufferSize:               MaxHeaderBytes,
 		WriteBufferSize:              writeBuffer,
 		DisablePreParseMultipartForm: true,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/server"
 )
 
 // drainTime is how long requests that are under way may take once the program is told to end.
@@ -39,5 +40,6 @@ func together(ctx context.Context, jobs ...job) error {
 func (o listenOptions) on(flag string, log *slog.Logger) listen.Options {
 	return listen.Options{
 		Flag: flag, Cert: o.TLSCert, Key: o.TLSKey, ClientCA: o.TLSClientCA, Insecure: o.Insecure, Log: log,
+		Timeouts: server.Timeouts,
 	}
 }

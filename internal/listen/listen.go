@@ -23,6 +23,7 @@ type Options struct {
 	// Protocols are the application protocols of TLS, in order; nil means HTTP/1.1 only.
 	Protocols []string
 
+	Timeouts Timeouts    // of accepted connections; the zero value sets none
 	Insecure bool        // allows an address beyond loopback without TLS
 	UnixMode fs.FileMode // of a Unix socket; 0 means 0600
 	Log      *slog.Logger
@@ -85,5 +86,5 @@ func listenTCP(addr string, secure bool, opts Options) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s (%s): %w", addr, opts.flag(), err)
 	}
-	return listener{ln}, nil
+	return listener{Listener: ln, timeouts: opts.Timeouts}, nil
 }

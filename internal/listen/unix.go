@@ -51,7 +51,7 @@ func listenUnix(path string, opts Options) (net.Listener, error) {
 		_ = ln.Close()
 		return nil, fmt.Errorf("listen on unix:%s (%s): %w", path, opts.flag(), err)
 	}
-	return &unixListener{UnixListener: ln, path: path, info: info}, nil
+	return listener{Listener: &unixListener{UnixListener: ln, path: path, info: info}, timeouts: opts.Timeouts}, nil
 }
 
 // stale returns an error unless path is free or holds a socket on which nobody listens.

@@ -126,9 +126,11 @@ func TestLargeHeader_is_refused(t *testing.T) {
 
 // A client that never finishes its request is cut off; others are answered meanwhile.
 func TestSlowBody_is_cut_off(t *testing.T) {
-	app := appOf(ofrep.Config{Evaluator: fakeOf(demo())})
-	app.Server().ReadTimeout = 200 * time.Millisecond
-	addr := serve(t, app)
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: listen.Timeouts{Request: 200 * time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serveOn(t, appOf(ofrep.Config{Evaluator: fakeOf(demo())}), ln)
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
