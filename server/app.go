@@ -28,7 +28,7 @@ type Config struct {
 	Hosts       listen.Hosts // the Host headers that are answered
 	CORSOrigins []string     // the origins that browsers may ask from, "*" for all; none means no CORS
 	BodyLimit   int          // bytes of a request body; 0 means MaxBodyBytes
-	MaxConns    int          // connections at once, also idle ones; 0 means DefaultMaxConns
+	MaxConns    int          // connections at once, also idle ones; 0 means DefaultMaxConns; 503 is the answer beyond
 	Log         *slog.Logger // panics and connection-level trouble; nil means none
 
 	// Observe returns what is told the status of each answer of a door, "" for all that no
@@ -55,12 +55,13 @@ type Door struct {
 // the listener's; see Timeouts.
 func NewApp(cfg Config, doors ...Door) *fiber.App {
 	f := newFront(cfg, doors)
+	c := &crowd{most: int64(cmp.Or(cfg.MaxConns, DefaultMaxConns))}
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage:        true,
 		CaseSensitive:                true,
 		StrictRouting:                true,
 		BodyLimit:                    cmp.Or(cfg.BodyLimit, MaxBodyBytes),
-		Concurrency:                  cmp.Or(cfg.MaxConns, DefaultMaxConns),
+		Concurrency:                  int(c.most) + spare,
 		ReadBufferSize:               MaxHeaderBytes,
 		WriteBufferSize:              writeBuffer,
 		DisablePreParseMultipartForm: true,
@@ -68,7 +69,7 @@ func NewApp(cfg Config, doors ...Door) *fiber.App {
 	})
 	f.routes = app.Handler()
 	s := app.Server()
-	s.Handler = f.serve
+	s.Handler, s.ConnState = c.guard(f), c.changed
 	s.ErrorHandler = f.connectionFailed
 	s.CloseOnShutdown = true
 	s.LazyRequestTime = true

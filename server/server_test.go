@@ -169,30 +169,68 @@ func TestServe_says_why_its_listener_broke(t *testing.T) {
 	}
 }
 
-// Beyond the bound a connection is refused at once, and served again when one has gone.
+// Beyond the bound a connection is refused in the form of its door and closed, also when
+// nobody can be refused in that form any more; it is served again when one has gone.
 func TestApp_bounds_connections(t *testing.T) {
-	app := server.NewApp(server.Config{MaxConns: 1})
-	app.Get("/", func(c *fiber.Ctx) error { return c.SendString("served") })
-	ln, err := listen.Listen("127.0.0.1:0", listen.Options{})
+	counts := &counted{n: map[string]int{}}
+	door := server.Door{
+		Name: "door", Prefix: "/door/",
+		Handle: func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("served") },
+		Refuse: func(ctx *fasthttp.RequestCtx, status int, detail string) {
+			ctx.SetStatusCode(status)
+			ctx.SetBodyString("refused: " + detail)
+		},
+	}
+	app := server.NewApp(server.Config{MaxConns: 1, Observe: counts.observe}, door)
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: server.Timeouts})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, app, ln, 10*time.Second) }()
-	request := "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	request := "GET /door/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	held := dial(t, ln.Addr().String(), request)
 	if got := readSome(t, held); !strings.Contains(got, "served") {
 		t.Errorf("the first connection got %q", got)
 	}
 	second := dial(t, ln.Addr().String(), request)
-	if got := readSome(t, second); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
-		t.Errorf("the second connection got %q", got)
+	all, err := io.ReadAll(second) // to the end that the server makes
+	if got := string(all); err != nil || !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.HasSuffix(got, "refused: there are too many connections") ||
+		!strings.Contains(got, "Connection: close") || !strings.Contains(got, "Retry-After: 1") {
+		t.Errorf("the second connection got %q, %v", got, err)
 	}
-	_, _ = held.Close(), second.Close()
+	_ = second.Close()
+	if _, err := io.WriteString(held, request); err != nil {
+		t.Fatal(err)
+	}
+	if got := readSome(t, held); !strings.Contains(got, "served") {
+		t.Errorf("the first connection then got %q", got)
+	}
+	var crowd []net.Conn
+	for range 80 {
+		crowd = append(crowd, dial(t, ln.Addr().String(), ""))
+	}
+	last := dial(t, ln.Addr().String(), "")
+	if got := readSome(t, last); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+		t.Errorf("a connection beyond all bounds got %q", got)
+	}
+	for _, c := range append(crowd, held, last) {
+		_ = c.Close()
+	}
+	for got := ""; !strings.HasPrefix(got, "HTTP/1.1 200 "); {
+		again := dial(t, ln.Addr().String(), "")
+		_, _ = io.WriteString(again, request) // a refusal in plain text does not wait for it
+		all, _ := io.ReadAll(io.LimitReader(again, 13))
+		got = string(all)
+		_ = again.Close()
+	}
 	stop()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+	if counts.n["door 503"] == 0 || counts.n["door 200"] < 3 {
+		t.Errorf("the counts are %v", counts.n)
 	}
 }
 
