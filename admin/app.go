@@ -57,6 +57,10 @@ type Config struct {
 	// BuiltinPolicy are the modules in force while no policy is published.
 	BuiltinPolicy map[string]string
 
+	// Observe is told of each answer: the id of the operation, such as "listFeatures", or ""
+	// for what is none, and the status. nil means nobody. It is called concurrently.
+	Observe func(operation string, status int)
+
 	Hosts   listen.Hosts // the Host headers that are answered; the zero value is loopback
 	Log     *slog.Logger // failures and, at debug level, each request; nil means none
 	Version string       // of the program, shown on the docs page
@@ -100,6 +104,9 @@ func newAPI(cfg Config) *api {
 	a := &api{Config: cfg, log: cfg.Log, seen: map[string]bool{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.Observe == nil {
+		a.Observe = func(string, int) {}
 	}
 	if a.WaitTime == 0 {
 		a.WaitTime = DefaultWaitTime

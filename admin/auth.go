@@ -104,6 +104,7 @@ func callOf(ctx context.Context) call {
 func (a *api) enter(hc huma.Context, next func(huma.Context)) {
 	c := humafiber.Unwrap(hc)
 	r := routes[hc.Operation().OperationID]
+	c.Locals(operationKey{}, hc.Operation().OperationID)
 	ctx, cancel := context.WithTimeout(hc.Context(), requestTime)
 	defer cancel()
 	caller, err := a.callerOf(c)

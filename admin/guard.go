@@ -53,12 +53,17 @@ func (a *api) watch(c *fiber.Ctx) error {
 	if err := a.survive(c); err != nil {
 		a.fail(c, err)
 	}
+	operation, _ := c.Locals(operationKey{}).(string)
+	a.Observe(operation, c.Response().StatusCode())
 	if a.log.Enabled(c.UserContext(), slog.LevelDebug) {
 		a.log.DebugContext(c.UserContext(), "admin request", "method", c.Method(), "path", c.Path(),
 			"status", c.Response().StatusCode(), "took", time.Since(start), "requestId", id)
 	}
 	return nil
 }
+
+// operationKey is where a request keeps the id of its operation, once that is known.
+type operationKey struct{}
 
 // survive turns a panic into an error that says nothing to the caller.
 func (a *api) survive(c *fiber.Ctx) (err error) {
@@ -116,6 +121,7 @@ func (a *api) connectionFailed(c *fiber.Ctx, err error) error {
 	identify(c)
 	setHeaders(c)
 	sendProblem(c, problemOf(plainError(err)))
+	a.Observe("", c.Response().StatusCode())
 	c.Context().SetConnectionClose()
 	listen.Linger(c.Context().Conn())
 	return nil

@@ -71,6 +71,7 @@ func (d *doors) addAdmin(r *replica, db *postgres.DB, o adminOptions) error {
 			return checkPolicy(ctx, r.engine, m)
 		},
 		BuiltinPolicy: rego.Modules(),
+		Observe:       d.metrics.Admin,
 		Hosts:         listen.HostsOf([]string{o.AdminAddr}, d.options.Host),
 		Log:           d.log,
 		Version:       version,

@@ -60,8 +60,26 @@ func TestAdmin_can_be_watched(t *testing.T) {
 	if status, got := p.admin(t, "GET", "/api/tiers", ""); status != 200 {
 		t.Errorf("the admin API answers %d: %v", status, got)
 	}
-	if metrics := p.get("/metrics"); !strings.Contains(metrics, "\ntiergate_sync_connected 1\n") {
-		t.Errorf("the metrics are %s", metrics)
+	if status, _ := p.admin(t, "GET", "/api/features/nothing", ""); status != 404 {
+		t.Errorf("a feature that is not there is answered with %d", status)
+	}
+	if status, _ := p.admin(t, "GET", "/api/nothing", ""); status != 404 {
+		t.Errorf("a path that is not there is answered with %d", status)
+	}
+	if status, _ := p.admin(t, "BREW", "/api/tiers", ""); status != 501 {
+		t.Errorf("a method that is not there is answered with %d", status)
+	}
+	metrics := p.get("/metrics")
+	for _, line := range []string{
+		"tiergate_sync_connected 1",
+		`tiergate_admin_requests_total{operation="listTiers",status="200"} 1`,
+		`tiergate_admin_requests_total{operation="getFeature",status="404"} 1`,
+		`tiergate_admin_requests_total{operation="other",status="404"} 1`,
+		`tiergate_admin_requests_total{operation="other",status="501"} 1`,
+	} {
+		if !strings.Contains(metrics, "\n"+line+"\n") {
+			t.Errorf("the metrics have no line %s", line)
+		}
 	}
 	if status := p.get("/status"); !strings.Contains(status, `{"name":"admin","addr":"`+p.adm+`","tls":false}`) {
 		t.Errorf("the status is %s", status)

@@ -1,7 +1,9 @@
 package ops
 
 import (
+	"cmp"
 	"errors"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,6 +13,7 @@ import (
 // Safe for concurrent use.
 type Metrics struct {
 	requests *prometheus.CounterVec
+	admin    *prometheus.CounterVec
 	panics   prometheus.Counter
 }
 
@@ -22,6 +25,10 @@ func NewMetrics(reg prometheus.Registerer, state State) (*Metrics, error) {
 			Name: "tiergate_server_requests_total",
 			Help: "Requests answered, by door and outcome.",
 		}, []string{"door", "outcome"}),
+		admin: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tiergate_admin_requests_total",
+			Help: "Requests to the admin API, by operation and status.",
+		}, []string{"operation", "status"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tiergate_server_panics_total",
 			Help: "Requests that made the program panic and were answered with 500.",
@@ -31,7 +38,7 @@ func NewMetrics(reg prometheus.Registerer, state State) (*Metrics, error) {
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.panics,
+		m.requests, m.admin, m.panics,
 		stateCollector{state},
 	} {
 		errs = append(errs, reg.Register(c))
@@ -41,6 +48,12 @@ func NewMetrics(reg prometheus.Registerer, state State) (*Metrics, error) {
 
 // Panicked counts one request that ended in a panic.
 func (m *Metrics) Panicked() { m.panics.Inc() }
+
+// Admin counts one answer of the admin API. The operations are those of its own table; ""
+// is counted as "other".
+func (m *Metrics) Admin(operation string, status int) {
+	m.admin.WithLabelValues(cmp.Or(operation, "other"), strconv.Itoa(status)).Inc()
+}
 
 // Door returns what counts the answers of one door by their status.
 func (m *Metrics) Door(name string) func(status int) {

@@ -66,6 +66,8 @@ func get(t *testing.T, state ops.State, path string) (int, string) {
 		t.Fatal(err)
 	}
 	metrics.Door("ofrep")(200)
+	metrics.Admin("listFeatures", 200)
+	metrics.Admin("", 404)
 	app := server.NewApp(server.Config{})
 	ops.Mount(app, state, reg)
 	return ask(t, app, path)
@@ -173,6 +175,8 @@ func TestMetrics(t *testing.T) {
 		`tiergate_build_info{version="v1.2.3"} 1`,
 		`tiergate_server_requests_total{door="ofrep",outcome="ok"} 1`,
 		`tiergate_server_panics_total 0`,
+		`tiergate_admin_requests_total{operation="listFeatures",status="200"} 1`,
+		`tiergate_admin_requests_total{operation="other",status="404"} 1`,
 		`tiergate_sync_revision 42`,
 		`tiergate_sync_data_age_seconds 2`,
 		`tiergate_sync_connected 1`,
