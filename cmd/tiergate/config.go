@@ -31,18 +31,18 @@ func (c *cli) logLevel() slog.Level {
 
 // dataOptions is where a server keeps what must survive a restart.
 type dataOptions struct {
-	DataDir string `help:"Folder for the last-known-good state and, in dev, the database." default:"data" placeholder:"DIR"`
+	DataDir string `help:"Folder for the last-known-good state and, in dev, the database." default:"data"`
 }
 
 // doorOptions are the door of a sidecar.
 type doorOptions struct {
-	HTTPAddr   string   `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016" placeholder:"ADDR"`
+	HTTPAddr   string   `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016"`
 	CORSOrigin []string `name:"cors-origin" help:"Browser origins that may ask; none by default." placeholder:"ORIGIN"`
 }
 
 // opsOptions are the door for whoever runs the program.
 type opsOptions struct {
-	OpsAddr     string        `help:"Where /healthz, /readyz, /metrics and /status listen, host:port or unix:/path." default:"127.0.0.1:8014" placeholder:"ADDR"`
+	OpsAddr     string        `help:"Where /healthz, /readyz, /metrics and /status listen, host:port or unix:/path." default:"127.0.0.1:8014"`
 	ReadyMaxAge time.Duration `help:"Age of the data from which /readyz answers 503; 0 is never." default:"15s"`
 }
 
@@ -75,14 +75,14 @@ type demoOptions struct {
 // roleOptions say whom a migration grants what.
 type roleOptions struct {
 	SingleRole  bool   `help:"Make no roles and grant nothing: everything connects as the owner. For managed databases that give out one user."`
-	OwnerRole   string `help:"The role that owns the tables." default:"tiergate_owner" placeholder:"NAME"`
-	AdminRole   string `help:"The role that admins connect as." default:"tiergate_admin" placeholder:"NAME"`
-	SidecarRole string `help:"The role that sidecars connect as." default:"tiergate_sidecar" placeholder:"NAME"`
+	OwnerRole   string `help:"The role that owns the tables." default:"tiergate_owner"`
+	AdminRole   string `help:"The role that admins connect as." default:"tiergate_admin"`
+	SidecarRole string `help:"The role that sidecars connect as." default:"tiergate_sidecar"`
 }
 
 // adminOptions are the admin API's own.
 type adminOptions struct {
-	AdminAddr   string `help:"Where the admin API listens, host:port or unix:/path." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	AdminAddr   string `help:"Where the admin API listens, host:port or unix:/path." default:"127.0.0.1:8080"`
 	AdminToken  string `help:"Bearer token of the admin role; better given as TIERGATE_ADMIN_TOKEN." placeholder:"TOKEN" secret:""`
 	EditorToken string `help:"Bearer token of the editor role." placeholder:"TOKEN" secret:""`
 	ViewerToken string `help:"Bearer token of the viewer role." placeholder:"TOKEN" secret:""`

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Validate refuses settings that could never do what they say, before anything is opened.
+func (c *devCmd) Validate() error {
+	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check())
+}
+
+// Validate does the same for a sidecar.
+func (c *sidecarCmd) Validate() error {
+	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check(), c.replicaOptions.check())
+}
+
+// Validate does the same for the admin API.
+func (c *adminCmd) Validate() error {
+	return cmp.Or(c.opsOptions.check(), c.listenOptions.check())
+}
+
+// Validate does the same for one evaluation.
+func (c *evalCmd) Validate() error { return c.replicaOptions.check() }
+
+func (o opsOptions) check() error {
+	if o.ReadyMaxAge < 0 {
+		return fmt.Errorf("--ready-max-age is %s: an age is not negative, and 0 is never", o.ReadyMaxAge)
+	}
+	return nil
+}
+
+// check holds that each origin is one as browsers send it: one that is not would let
+// nobody in, and say nothing.
+func (o doorOptions) check() error {
+	for _, origin := range o.CORSOrigin {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
+			return fmt.Errorf("--cors-origin %q is not an origin, such as https://app.example or *", origin)
+		}
+	}
+	return nil
+}
+
+func (o listenOptions) check() error {
+	for _, name := range o.Host {
+		if name == "" || strings.ContainsAny(name, " \t/@*") {
+			return fmt.Errorf("--host %q is not the name of a host, such as flags.example", name)
+		}
+	}
+	return nil
+}
+
+func (o replicaOptions) check() error {
+	if o.Source == "file:" {
+		return errors.New("--source file: names no folder")
+	}
+	return nil
+}
