@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,6 +24,20 @@ var (
 	ErrNotMigrated = errors.New("the database is not migrated")
 	ErrTooNew      = errors.New("the database is newer than this program")
 )
+
+// A refusal is a domain error of one of these kinds, whose sentence says all by itself.
+type refusal struct {
+	said *tiergate.Error
+	kind error
+}
+
+func refuse(kind error, format string, args ...any) error {
+	return &refusal{tiergate.Errorf(tiergate.Conflict, format, args...), kind}
+}
+
+func (r *refusal) Error() string { return r.said.Message }
+
+func (r *refusal) Unwrap() []error { return []error{r.said, r.kind} }
 
 // Check connects and says whether the database can be used: Unavailable when it cannot
 // be reached; else an error with ErrTooOld, ErrNotMigrated or ErrTooNew in its chain.
@@ -54,13 +69,11 @@ func checkConn(ctx context.Context, c *pgx.Conn) error {
 func judgeSchema(version int64, where string) error {
 	switch {
 	case version == 0:
-		return tiergate.Errorf(tiergate.Conflict, "the database %s is not migrated; run tiergate migrate", where).Because(ErrNotMigrated)
+		return refuse(ErrNotMigrated, "the database %s is not migrated; run tiergate migrate", where)
 	case version < migrations.Version:
-		return tiergate.Errorf(tiergate.Conflict, "the database %s has schema %d and this tiergate needs %d; run tiergate migrate",
-			where, version, migrations.Version).Because(ErrNotMigrated)
+		return refuse(ErrNotMigrated, "the database %s has schema %d and this tiergate needs %d; run tiergate migrate", where, version, migrations.Version)
 	case version > migrations.Version:
-		return tiergate.Errorf(tiergate.Conflict, "the database %s has schema %d and this tiergate knows %d; use a newer tiergate",
-			where, version, migrations.Version).Because(ErrTooNew)
+		return refuse(ErrTooNew, "the database %s has schema %d and this tiergate knows %d; use a newer tiergate", where, version, migrations.Version)
 	}
 	return nil
 }
@@ -79,7 +92,7 @@ func checkServer(ctx context.Context, c *pgx.Conn) error {
 // judgeServer says what a server's version and encoding mean to this program.
 func judgeServer(number int, name, encoding string) error {
 	if number < MinServerVersion*10000 {
-		return tiergate.Errorf(tiergate.Conflict, "PostgreSQL %s is too old: tiergate needs %d or later", name, MinServerVersion).Because(ErrTooOld)
+		return refuse(ErrTooOld, "PostgreSQL %s is too old: tiergate needs %d or later", name, MinServerVersion)
 	}
 	if encoding != "UTF8" {
 		return tiergate.Errorf(tiergate.Conflict, "the database is encoded in %s: tiergate needs UTF8", encoding)
@@ -111,5 +124,28 @@ func address(cc *pgconn.Config) string {
 }
 
 func unreachable(cc *pgx.ConnConfig, err error) error {
-	return tiergate.Errorf(tiergate.Unavailable, "the database %s cannot be reached", where(cc)).Because(err)
+	return tiergate.Errorf(tiergate.Unavailable, "the database %s cannot be reached", where(cc)).Because(&briefly{err})
+}
+
+// briefly is an error of pgx's connecting, which says where it went several times over,
+// told by what went wrong.
+type briefly struct{ err error }
+
+func (b *briefly) Unwrap() error { return b.err }
+
+func (b *briefly) Error() string {
+	if pg, ok := errors.AsType[*pgconn.PgError](b.err); ok {
+		return pg.Message
+	}
+	if dns, ok := errors.AsType[*net.DNSError](b.err); ok {
+		return dns.Err
+	}
+	if errno, ok := errors.AsType[syscall.Errno](b.err); ok {
+		return errno.Error()
+	}
+	var timeout interface{ Timeout() bool }
+	if errors.As(b.err, &timeout) && timeout.Timeout() || errors.Is(b.err, context.DeadlineExceeded) {
+		return "it does not answer in time"
+	}
+	return b.err.Error()
 }

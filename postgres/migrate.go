@@ -63,16 +63,17 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) error {
 		return err
 	}))
 	defer db.Close()
-	if err := applyMigrations(ctx, db, opts.Log); err != nil {
-		return fmt.Errorf("migrate %s: %w", where(cc), err)
+	err = applyMigrations(ctx, db, where(cc), opts.Log)
+	if _, said := errors.AsType[*refusal](err); err != nil && !said {
+		return fmt.Errorf("migrate the database %s: %w", where(cc), err)
 	}
-	if opts.SingleRole {
-		return nil
+	if err != nil || opts.SingleRole {
+		return err
 	}
 	return grantRoles(ctx, db, opts)
 }
 
-func applyMigrations(ctx context.Context, db *sql.DB, log *slog.Logger) error {
+func applyMigrations(ctx context.Context, db *sql.DB, where string, log *slog.Logger) error {
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return err
@@ -87,8 +88,7 @@ func applyMigrations(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 		return err
 	}
 	if version > migrations.Version {
-		return tiergate.Errorf(tiergate.Conflict, "the database has schema %d and this tiergate knows %d; use a newer tiergate",
-			version, migrations.Version).Because(ErrTooNew)
+		return judgeSchema(version, where)
 	}
 	results, err := p.Up(ctx)
 	for _, r := range results {

@@ -160,8 +160,16 @@ func TestMigrate_and_Check(t *testing.T) {
 		}
 	}
 	away := postgres.Check(t.Context(), cfgOf("postgres://postgres@/x?host=/nowhere"))
-	if tiergate.CodeOf(away) != tiergate.Unavailable {
+	if tiergate.CodeOf(away) != tiergate.Unavailable || away.Error() != `the database "x" at /nowhere cannot be reached: no such file or directory` {
 		t.Errorf("Check without a server: %v", away)
+	}
+	for name, err := range map[string]error{
+		"Migrate": postgres.Migrate(t.Context(), "postgres://u:secret@127.0.0.1:1/x", postgres.MigrateOptions{}),
+		"Check":   postgres.Check(t.Context(), cfgOf("postgres://u:secret@127.0.0.1:1/x")),
+	} {
+		if err == nil || err.Error() != `the database "x" at 127.0.0.1:1 cannot be reached: connection refused` {
+			t.Errorf("%s where nobody listens: %v", name, err)
+		}
 	}
 	if err := postgres.Check(t.Context(), cfgOf("postgres://user:secret@h:bad/x")); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("Check of a bad URL: %v", err)

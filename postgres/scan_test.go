@@ -80,10 +80,10 @@ func TestJudge(t *testing.T) {
 		want error
 		text string
 	}{
-		{judgeServer(140012, "14.12", "UTF8"), ErrTooOld, "PostgreSQL 14.12 is too old: tiergate needs 15 or later: the server is too old"},
-		{judgeSchema(0, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 is not migrated; run tiergate migrate: the database is not migrated`},
-		{judgeSchema(1, `"x" at h:1`), ErrNotMigrated, fmt.Sprintf(`the database "x" at h:1 has schema 1 and this tiergate needs %d; run tiergate migrate: the database is not migrated`, migrations.Version)},
-		{judgeSchema(99, `"x" at h:1`), ErrTooNew, fmt.Sprintf(`the database "x" at h:1 has schema 99 and this tiergate knows %d; use a newer tiergate: the database is newer than this program`, migrations.Version)},
+		{judgeServer(140012, "14.12", "UTF8"), ErrTooOld, "PostgreSQL 14.12 is too old: tiergate needs 15 or later"},
+		{judgeSchema(0, `"x" at h:1`), ErrNotMigrated, `the database "x" at h:1 is not migrated; run tiergate migrate`},
+		{judgeSchema(1, `"x" at h:1`), ErrNotMigrated, fmt.Sprintf(`the database "x" at h:1 has schema 1 and this tiergate needs %d; run tiergate migrate`, migrations.Version)},
+		{judgeSchema(99, `"x" at h:1`), ErrTooNew, fmt.Sprintf(`the database "x" at h:1 has schema 99 and this tiergate knows %d; use a newer tiergate`, migrations.Version)},
 	} {
 		if !errors.Is(c.err, c.want) || c.err.Error() != c.text {
 			t.Errorf("got %q, want %q", c.err, c.text)
