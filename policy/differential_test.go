@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"pgregory.net/rapid"
 
+	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 	"github.com/tiergate/tiergate/policy"
 	"github.com/tiergate/tiergate/rego"
@@ -28,8 +32,13 @@ const oracleData = `{"tiergate": {"definitions": {"limits": {}, "config": {"b": 
 // An oracle answers by plain evaluation of the whole input, with OPA's own front door. It
 // knows nothing of projections, of caches and of how an Engine builds its input.
 type oracle struct {
-	tier, access oparego.PreparedEvalQuery
-	known        map[string]oracleAnswer // by the whole input and the resolved tier
+	tier, access, limits oparego.PreparedEvalQuery
+	known                map[oracleQuestion]oracleAnswer
+}
+
+type oracleQuestion struct {
+	query    *oparego.PreparedEvalQuery
+	document string // the whole input, with the resolved tier
 }
 
 type oracleAnswer struct {
@@ -48,8 +57,8 @@ func newOracle(t interface {
 		parsed[path] = ast.MustParseModule(text)
 		own[parsed[path].Package.String()] = true
 	}
-	for path, text := range rego.Modules() {
-		if m := ast.MustParseModule(text); !own[m.Package.String()] {
+	for path, m := range builtinOfOracle() {
+		if !own[m.Package.String()] {
 			parsed[path] = m
 		}
 	}
@@ -58,9 +67,9 @@ func newOracle(t interface {
 		t.Fatalf("the oracle refuses the policy: %v", compiler.Errors)
 	}
 	store := inmem.NewFromReader(strings.NewReader(oracleData))
-	o := &oracle{known: map[string]oracleAnswer{}}
+	o := &oracle{known: map[oracleQuestion]oracleAnswer{}}
 	for query, into := range map[string]*oparego.PreparedEvalQuery{
-		"data.tiergate.subject.tier": &o.tier, "data.tiergate.access.decision": &o.access,
+		"data.tiergate.subject.tier": &o.tier, "data.tiergate.access.decision": &o.access, "data.tiergate.limits.limits": &o.limits,
 	} {
 		prepared, err := oparego.New(oparego.Query(query), oparego.Compiler(compiler), oparego.Store(store)).PrepareForEval(context.Background())
 		if err != nil {
@@ -71,10 +80,18 @@ func newOracle(t interface {
 	return o
 }
 
+var builtinOfOracle = sync.OnceValue(func() map[string]*ast.Module {
+	out := map[string]*ast.Module{}
+	for path, text := range rego.Modules() {
+		out[path] = ast.MustParseModule(text)
+	}
+	return out
+})
+
 var errOracleUndefined = errors.New("undefined")
 
 func (o *oracle) eval(q *oparego.PreparedEvalQuery, document string) (any, error) {
-	if known, ok := o.known[document]; ok {
+	if known, ok := o.known[oracleQuestion{q, document}]; ok {
 		return known.value, known.err
 	}
 	var input any
@@ -92,7 +109,7 @@ func (o *oracle) eval(q *oparego.PreparedEvalQuery, document string) (any, error
 	default:
 		value = set[0].Expressions[0].Value
 	}
-	o.known[document] = oracleAnswer{value, err}
+	o.known[oracleQuestion{q, document}] = oracleAnswer{value, err}
 	return value, err
 }
 
@@ -102,7 +119,27 @@ func (o *oracle) decide(q *question, tier string) (policy.Access, error) {
 		return policy.Access{}, err
 	}
 	decision := value.(map[string]any)
-	return policy.Access{Tier: tier, Allow: decision["allow"].(bool), Reason: decision["reason"].(string)}, nil
+	variant, _ := decision["variant"].(string)
+	return policy.Access{Tier: tier, Allow: decision["allow"].(bool), Reason: decision["reason"].(string), Variant: variant}, nil
+}
+
+func (o *oracle) applying(q *question, tier string) ([]policy.Limit, error) {
+	value, err := o.eval(&o.limits, q.document(&tier))
+	if err != nil {
+		return nil, err
+	}
+	limits := []policy.Limit{}
+	for _, item := range value.([]any) {
+		l := item.(map[string]any)
+		amount, err := l["amount"].(json.Number).Int64()
+		if err != nil {
+			return nil, err
+		}
+		limits = append(limits, policy.Limit{
+			Key: l["key"].(string), Kind: tiergate.LimitKind(l["kind"].(string)), Scope: l["scope"].(string), Amount: amount, Cost: 1, OnUnavailable: "deny",
+		})
+	}
+	return limits, nil
 }
 
 func (o *oracle) answer(q *question) (policy.Access, error) {
@@ -132,8 +169,17 @@ func (o *oracle) answer(q *question) (policy.Access, error) {
 
 // A tally counts what the property has done.
 type tally struct {
-	policies, compared, hits, errors, bare int
-	counts                                 map[string]int
+	policies, bare int
+	access, limits agreement
+	counts         map[string]int
+}
+
+// An agreement counts comparisons of one entry point. There are no disagreements: the
+// first ends the test.
+type agreement struct{ compared, hits, errors int }
+
+func (a agreement) String() string {
+	return fmt.Sprintf("%d (%d hits, %d errors alike)", a.compared, a.hits, a.errors)
 }
 
 // comparisons is how many comparisons a run makes, from the environment when it says so.
@@ -155,29 +201,39 @@ func comparisons(t testing.TB, otherwise int) int {
 // The answers through the projection and the cache are those of plain evaluation, whatever
 // the policy and the input.
 func TestDifferential_cached_against_plain(t *testing.T) {
-	want := comparisons(t, 61_000)
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // policies are garbage soon
+	want := comparisons(t, usualComparisons)
 	total := &tally{counts: map[string]int{}}
-	questions := 56
+	questions := 46
 	if want >= 500_000 {
-		questions = 400 // a long run asks more of each policy too
+		questions = 300 // a long run asks more of each policy too
 	}
-	for total.compared < want {
+	all := agreement{}
+	for all.compared < want {
 		rapid.Check(t, func(rt *rapid.T) { compare(rt, total, questions) })
 		if t.Failed() {
 			return
 		}
+		all = agreement{
+			total.access.compared + total.limits.compared, total.access.hits + total.limits.hits, total.access.errors + total.limits.errors,
+		}
 	}
-	t.Logf("%d policies (%d read the whole input), %d comparisons, %d hits, %d errors alike; %v",
-		total.policies, total.bare, total.compared, total.hits, total.errors, total.counts)
-	if total.hits*2 < total.compared {
-		t.Errorf("only %d of %d comparisons were hits", total.hits, total.compared)
+	t.Logf("differential: %d comparisons, %d hits, 0 differences, %d errors alike; access %s, limits %s; %d policies, %d of whose entry points read the whole input; %v",
+		all.compared, all.hits, all.errors, total.access, total.limits, total.policies, total.bare, total.counts)
+	if all.hits*2 < all.compared {
+		t.Errorf("only %d of %d comparisons were hits", all.hits, all.compared)
+	}
+	if all.errors*10 > all.compared {
+		t.Errorf("%d of %d comparisons were of errors, which say little", all.errors, all.compared)
 	}
 	for _, c := range constructs {
-		if least := 500 * min(want, 61_000) / 61_000; want > 6100 && total.counts[c.name] < least {
+		if least := 500 * min(want, usualComparisons) / usualComparisons; want > 6100 && total.counts[c.name] < least {
 			t.Errorf("%q was generated %d times, less than %d", c.name, total.counts[c.name], least)
 		}
 	}
 }
+
+const usualComparisons = 55_000
 
 // compare draws a policy, and questions each of which differs little from one before.
 func compare(rt *rapid.T, total *tally, questions int) {
@@ -191,43 +247,77 @@ func compare(rt *rapid.T, total *tally, questions int) {
 		rt.Fatalf("the generator wrote a policy that is refused: %v\n%s", err, texts(modules))
 	}
 	total.policies++
-	if e.Stats().AccessReads == "input" {
-		total.bare++
+	for _, reads := range e.Reads() {
+		if reads == "input" {
+			total.bare++
+		}
 	}
-	o := newOracle(rt, modules)
+	c := &comparison{rt: rt, engine: e, oracle: newOracle(rt, modules), modules: modules, first: map[*policy.Feature]policy.Access{}}
 	asked := []question{drawQuestion(rt)}
-	first := map[*policy.Feature]policy.Access{}
-	var parser jsonvalue.Parser
 	for range questions {
 		q := asked[rapid.IntRange(0, len(asked)-1).Draw(rt, "like")]
-		switch rapid.IntRange(0, 3).Draw(rt, "again") {
+		switch rapid.IntRange(0, 4).Draw(rt, "again") {
 		case 1, 2:
 			q.change(rt, rapid.IntRange(0, questionParts-1).Draw(rt, "part"))
 		case 3:
 			q.twist(rt)
 		}
 		asked = append(asked, q)
-		in := q.input(&parser)
-		before := e.Misses()
-		got, gotErr := e.Access(in)
-		want, wantErr := o.answer(&q)
-		total.compared++
-		if e.Misses() == before {
-			total.hits++
-		}
-		if gotErr != nil && wantErr != nil {
-			total.errors++
-			continue
-		}
-		if got != want || (gotErr == nil) != (wantErr == nil) {
-			rt.Fatalf("Access = %+v, %v\nplain  = %+v, %v\nreads %s\ninput %s\n%s", got, gotErr, want, wantErr, e.Stats().AccessReads, q.document(&want.Tier), texts(modules))
-		}
-		got.Tier, want.Tier = "", ""
-		if before, seen := first[in.Feature]; seen && before != got && !e.CallerMatters(in.Feature) {
-			rt.Fatalf("the caller does not matter, but Access = %+v after %+v\n%s", got, before, texts(modules))
-		}
-		first[in.Feature] = got
+		tier := c.access(&q, &total.access)
+		c.limits(&q, tier, &total.limits)
 	}
+}
+
+// A comparison holds one engine against the oracle of the same policy.
+type comparison struct {
+	rt      *rapid.T
+	engine  *policy.Engine
+	oracle  *oracle
+	modules map[string]string
+	parser  jsonvalue.Parser
+	first   map[*policy.Feature]policy.Access // an answer about each
+}
+
+// access compares a decision and returns the tier in it, "free" where there is none.
+func (c *comparison) access(q *question, count *agreement) string {
+	in := q.input(&c.parser)
+	before := c.engine.Misses()
+	got, gotErr := c.engine.Access(in)
+	want, wantErr := c.oracle.answer(q)
+	if c.alike(q, want.Tier, fmt.Sprintf("%+v", got), gotErr, fmt.Sprintf("%+v", want), wantErr, before, count) {
+		return "free"
+	}
+	tier := got.Tier
+	got.Tier = ""
+	if before, seen := c.first[in.Feature]; seen && before != got && !c.engine.CallerMatters(in.Feature) {
+		c.rt.Fatalf("the caller does not matter, but Access = %+v after %+v\n%s", got, before, texts(c.modules))
+	}
+	c.first[in.Feature] = got
+	return tier
+}
+
+func (c *comparison) limits(q *question, tier string, count *agreement) {
+	before := c.engine.Misses()
+	got, gotErr := c.engine.Limits(q.input(&c.parser), tier)
+	want, wantErr := c.oracle.applying(q, tier)
+	c.alike(q, tier, fmt.Sprintf("%+v", got), gotErr, fmt.Sprintf("%+v", want), wantErr, before, count)
+}
+
+// alike counts a comparison, which fails unless both sides have said the same, and reports
+// whether what they have said is an error.
+func (c *comparison) alike(q *question, tier, got string, gotErr error, want string, wantErr error, misses int64, count *agreement) bool {
+	count.compared++
+	if c.engine.Misses() == misses {
+		count.hits++
+	}
+	if gotErr != nil && wantErr != nil {
+		count.errors++
+		return true
+	}
+	if got != want || gotErr != nil || wantErr != nil {
+		c.rt.Fatalf("engine = %s, %v\nplain  = %s, %v\nreads %v\ninput %s\n%s", got, gotErr, want, wantErr, c.engine.Reads(), q.document(&tier), texts(c.modules))
+	}
+	return false
 }
 
 func texts(modules map[string]string) string {

@@ -17,6 +17,9 @@ func (e *Engine) Decide(in *Input) (Access, error) {
 // Misses is how often the cache had no answer.
 func (e *Engine) Misses() int64 { return e.misses.Load() }
 
+// Reads says what the answers of Access and of Limits depend on.
+func (e *Engine) Reads() []string { return []string{e.accessReads.String(), e.limits.reads.String()} }
+
 var Capabilities = capabilities
 
 // Allowed is the allow-list.

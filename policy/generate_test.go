@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -12,19 +13,26 @@ import (
 type generator struct {
 	rt     *rapid.T
 	counts map[string]int
-	rules  strings.Builder // of package tiergate.access
+	rules  strings.Builder // of the package that is being written
 	helper strings.Builder // of package tiergate.helper
-	bare   bool            // this policy may read the whole input
+	bare   bool            // this package may read the whole input
 }
 
-// constructs are what the generator must have used, each well over a few hundred times.
-var constructs = []struct {
+type construct struct {
 	name  string
 	write func(g *generator, n int)
-}{
+}
+
+// wholeInput is the construct that makes an answer depend on everything, so that it is never
+// remembered. Packages that use it use nothing else, and most do not.
+const wholeInput = "function given all of input"
+
+// constructs are what the generator must have used, each well over a few hundred times.
+var constructs = []construct{
 	{"alias of input", (*generator).alias},
 	{"not on an alias", (*generator).notAlias},
-	{"function given input", (*generator).function},
+	{"function given part of input", (*generator).function},
+	{wholeInput, (*generator).functionOfAll},
 	{"with on input", (*generator).withInput},
 	{"with on data", (*generator).withData},
 	{"with on a function", (*generator).withFunction},
@@ -56,6 +64,11 @@ func (g *generator) ref() string {
 	if g.bare && rapid.IntRange(0, 3).Draw(g.rt, "bare") == 0 {
 		return "input"
 	}
+	return g.part()
+}
+
+// part is a ref below input.
+func (g *generator) part() string {
 	// Few attributes for most, so that rules and inputs meet.
 	if rapid.Bool().Draw(g.rt, "attribute") {
 		return g.pick(refs[:8]...)
@@ -101,14 +114,29 @@ func (g *generator) function(n int) {
 	switch g.pick("1", "2", "3") {
 	case "1":
 		g.rulef("f%d(x) := x%s", n, g.member())
-		g.rulef("probe%d := f%d(%s)", n, n, g.ref())
+		g.rulef("probe%d := f%d(%s)", n, n, g.part())
 	case "2":
 		g.rulef("f%d(x) if not x%s", n, g.member())
 		g.rulef("f%d(x) := false if x%s == %s", n, g.member(), g.value())
-		g.rulef("probe%d := f%d(%s)", n, n, g.ref())
+		g.rulef("probe%d := f%d(%s)", n, n, g.part())
 	default:
 		g.rulef("f%d(x, y) := [x, y, %s] if x != y\n", n, g.ref())
-		g.rulef("probe%d := f%d(%s, %s)", n, n, g.ref(), g.ref())
+		g.rulef("probe%d := f%d(%s, %s)", n, n, g.part(), g.part())
+	}
+}
+
+func (g *generator) functionOfAll(n int) {
+	member := strings.TrimPrefix(g.part(), "input")
+	switch g.pick("1", "2", "3") {
+	case "1":
+		g.rulef("f%d(x) := x%s", n, member)
+		g.rulef("probe%d := f%d(input)", n, n)
+	case "2":
+		g.rulef("f%d(x) if not x%s == %s", n, member, g.value())
+		g.rulef("probe%d if {\n\tu := input\n\tf%d(u)\n}", n, n)
+	default:
+		g.rulef("f%d(x, y) := [x%s, y] if x != y", n, member)
+		g.rulef("probe%d := f%d(input, %s)", n, n, g.part())
 	}
 }
 
@@ -253,21 +281,38 @@ func (g *generator) generalHead(n int) {
 	}
 }
 
-const probes = 7
+const probes = 7 // of each package
 
-// policyText draws a policy whose decision shows what each of its probes has seen.
-func (g *generator) policyText() map[string]string {
-	g.bare = rapid.IntRange(0, 14).Draw(g.rt, "may read all") == 14
+// packageText draws what a package looks at, each at a probe; the probes are numbered from
+// first. What they have seen is in a rule of that name.
+func (g *generator) packageText(name string, first int) string {
+	g.rules.Reset()
+	g.bare = rapid.IntRange(0, 9).Draw(g.rt, "may read all") == 9
 	order := rapid.Permutation(constructs).Draw(g.rt, "constructs")
-	for n := range probes {
-		c := order[n]
-		g.counts[c.name]++
-		c.write(g, n)
-		g.rulef("seen[%q] := probe%d", fmt.Sprint(n), n)
+	order = slices.DeleteFunc(order, func(c construct) bool { return c.name == wholeInput })[:probes]
+	for i := range order {
+		if g.bare {
+			order[i] = construct{wholeInput, (*generator).functionOfAll}
+		}
+		g.counts[order[i].name]++
+		order[i].write(g, first+i)
+		g.rulef("seen[%q] := probe%d", fmt.Sprint(i), first+i)
 	}
-	g.rulef("default allow := false\n\nallow if %s", g.pick("probe0", "not probe0", "count(seen) > 3", "seen[\"1\"] == "+g.ref()))
+	return "package tiergate." + name + "\n\n" + g.rules.String()
+}
+
+// policyText draws a policy whose decision and limits show what each of its probes has
+// seen.
+func (g *generator) policyText() map[string]string {
 	modules := map[string]string{
-		"access.rego": "package tiergate.access\n\ndecision := {\"allow\": allow, \"reason\": substring(json.marshal(seen), 0, 480)}\n\n" + g.rules.String(),
+		"access.rego": g.packageText("access", 0) +
+			"decision := object.union({\"allow\": allow, \"reason\": substring(json.marshal(seen), 0, 480)}, variant)\n\n" +
+			"default variant := {}\n\nvariant := {\"variant\": v} if {\n\tv := " + g.ref() + "\n\tis_string(v)\n}\n\n" +
+			"default allow := false\n\nallow if " + g.pick("probe0", "not probe0", "count(seen) > 3", "seen[\"1\"] == "+g.ref()) + "\n",
+		// A key holds letters and digits only.
+		"limits.rego": g.packageText("limits", probes) +
+			"limits := [limit |\n\tsome at in [0, 120, 240]\n\ttext := substring(json.marshal(seen), at, 120)\n" +
+			"\tlimit := {\"key\": concat(\"\", [\"k\", trim_right(base64url.encode(text), \"=\")]), \"kind\": \"gauge\", \"scope\": \"team\", \"amount\": count(seen)}\n]\n",
 	}
 	if g.helper.Len() > 0 {
 		modules["helper.rego"] = "package tiergate.helper\n\n" + g.helper.String()
