@@ -41,12 +41,14 @@ func (db *DB) CreateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 		if err := prepareFlag(ctx, tx, &f); err != nil {
 			return f, err
 		}
-		return one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
-			insert into feature_flags (id, "set", name, title, description, type, enabled, variants, default_variant, off_variant, rules, metadata)
-			values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-			returning image(feature_flags)`, flagArgs(&f)...)
+		return one[tiergate.Flag](ctx, tx, tiergate.KindFlag, insertFlag+` returning image(feature_flags)`, flagArgs(&f)...)
 	})
 }
+
+// insertFlag stores a new flag; flagArgs are its parameters.
+const insertFlag = `
+	insert into feature_flags (id, "set", name, title, description, type, enabled, variants, default_variant, off_variant, rules, metadata)
+	values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 // flagArgs are a flag's columns as all statements here take them, $1 to $12.
 func flagArgs(f *tiergate.Flag) []any {
@@ -144,9 +146,7 @@ func queueSet(b *pgx.Batch, s *tiergate.FlagSet) {
 
 // queueFlag puts a flag over the one of the same set and name, which keeps its id.
 func queueFlag(b *pgx.Batch, f *tiergate.Flag) {
-	b.Queue(`
-		insert into feature_flags (id, "set", name, title, description, type, enabled, variants, default_variant, off_variant, rules, metadata)
-		values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	b.Queue(insertFlag+`
 		on conflict ("set", name) do update set title = excluded.title, description = excluded.description, type = excluded.type,
 		  enabled = excluded.enabled, variants = excluded.variants, default_variant = excluded.default_variant,
 		  off_variant = excluded.off_variant, rules = excluded.rules, metadata = excluded.metadata`, flagArgs(f)...)

@@ -39,12 +39,14 @@ func (db *DB) CreateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 		if err := checkMentions(ctx, tx, mentionsOfLimit(&l)); err != nil {
 			return l, err
 		}
-		return one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
-			insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable)
-			values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-			returning image(limits)`, limitArgs(&l)...)
+		return one[tiergate.Limit](ctx, tx, tiergate.KindLimit, insertLimit+` returning image(limits)`, limitArgs(&l)...)
 	})
 }
+
+// insertLimit stores a new limit; limitArgs are its parameters.
+const insertLimit = `
+	insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable)
+	values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 // limitArgs are a limit's columns, $1 to $12.
 func limitArgs(l *tiergate.Limit) []any {

@@ -64,8 +64,7 @@ func queuePut(b *pgx.Batch, thing any) error {
 	case *tiergate.Flag:
 		queueFlag(b, t)
 	case *tiergate.Limit:
-		b.Queue(`insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, limitArgs(t)...)
+		b.Queue(insertLimit, limitArgs(t)...)
 	case *tiergate.User:
 		b.Queue(`insert into users (id, tier, attributes) values ($1, $2, $3)`, t.ID, t.Tier, objectOr(t.Attributes))
 	case *tiergate.Team:
