@@ -24,7 +24,7 @@ func (c *adminCmd) Validate() error {
 }
 
 // Validate does the same for one evaluation.
-func (c *evalCmd) Validate() error { return c.replicaOptions.check() }
+func (c *evalCmd) Validate() error { return c.check() }
 
 func (o opsOptions) check() error {
 	if o.ReadyMaxAge < 0 {
