@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	oparego "github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
+	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/policy"
 	"github.com/tiergate/tiergate/rego"
 )
@@ -38,6 +40,26 @@ func BenchmarkAccess_uncached(b *testing.B) {
 		if _, err := e.Decide(in); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A question that nobody has asked: the cache is missed and filled. The subject is on its
+// tier for reasons that are known from other questions, as most subjects are.
+func BenchmarkAccess_new_question(b *testing.B) {
+	e, err := policy.Settings{Deadline: time.Second}.Compile(nil, demoDefinitions()) // whatever else the machine does
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := &policy.Input{Subject: ivanHome}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		in.Feature = policy.NewFeature("feature-"+strconv.Itoa(i), "default", tiergate.Boolean, true, []string{"free"}, 100, nil)
+		if _, err := e.Access(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if misses := e.Misses(); misses < int64(b.N) {
+		b.Fatalf("%d misses in %d questions", misses, b.N)
 	}
 }
 
