@@ -57,7 +57,7 @@ func Parse(data []byte) (File, error) {
 	}
 	d := document{scanner: scanner{data: data}, set: tiergate.DefaultSet}
 	d.object(d.member)
-	if d.err == nil && d.peek() != 0 {
+	if d.peek(); d.err == nil && d.at < len(data) { // a zero byte is no end
 		d.unexpected("the end of the document")
 	}
 	switch {

@@ -97,6 +97,7 @@ func TestParse_refuses(t *testing.T) {
 		`{"flags": {},}`:                 "row 1, column 14",
 		"{\n \"flags\": {\"é\": tru":     "row 2, column 17",
 		`{"flags": {}} x`:                `column 15: 'x'`,
+		"{\"flags\": {}}\x00}":           "the end of the document",
 		`{"flags": {"a": "\x"}}`:         "an escape",
 		"{\"flags\": {\"a\": \"\x01\"}}": "string",
 		"{\"flags\": {\"a\": \"\xff\"}}": "UTF-8",
