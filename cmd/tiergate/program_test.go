@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +26,16 @@ type program struct {
 	adm  string
 	out  output
 	done chan struct{}
+
+	scheme string       // of all its doors; "" is http
+	client *http.Client // nil is the default
 }
+
+func (p *program) url(addr, path string) string {
+	return cmp.Or(p.scheme, "http") + "://" + addr + path
+}
+
+func (p *program) visitor() *http.Client { return cmp.Or(p.client, http.DefaultClient) }
 
 // An output is read while the program writes it.
 type output struct {
@@ -48,7 +58,13 @@ func (o *output) String() string {
 // launch starts tiergate with a command's arguments; it is killed when the test ends.
 func launch(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
-	p := &program{http: freeAddr(t), ops: freeAddr(t), adm: freeAddr(t), done: make(chan struct{})}
+	return launchOn(t, &program{http: freeAddr(t), ops: freeAddr(t), adm: freeAddr(t)}, dir, args...)
+}
+
+// launchOn starts tiergate on the addresses of p.
+func launchOn(t *testing.T, p *program, dir string, args ...string) *program {
+	t.Helper()
+	p.done = make(chan struct{})
 	all := append([]string{args[0], "--data-dir", dir, "--ops-addr", p.ops}, args[1:]...)
 	if args[0] != "admin" {
 		all = append(all, "--http-addr", p.http)
@@ -114,7 +130,7 @@ func (p *program) waitReady(t *testing.T) {
 }
 
 func (p *program) get(path string) string {
-	resp, err := http.Get("http://" + p.ops + path)
+	resp, err := p.visitor().Get(p.url(p.ops, path))
 	if err != nil {
 		return ""
 	}
@@ -130,7 +146,7 @@ func (p *program) ask(t *testing.T, flag string, context any, header ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.http+"/ofrep/v1/evaluate/flags/"+flag, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url(p.http, "/ofrep/v1/evaluate/flags/"+flag), bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +156,7 @@ func (p *program) ask(t *testing.T, flag string, context any, header ...string) 
 // admin sends a request to the admin API.
 func (p *program) admin(t *testing.T, method, path, body string) (int, map[string]any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.adm+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, p.url(p.adm, path), strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +172,7 @@ func (p *program) do(t *testing.T, req *http.Request, header ...string) (int, ma
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := p.visitor().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
