@@ -116,9 +116,9 @@ func demoFlags() map[string]func(*tiergate.Request) tiergate.Decision {
 		}),
 		"panics": func(*tiergate.Request) tiergate.Decision { panic("boom") },
 		"who": func(r *tiergate.Request) tiergate.Decision {
+			text, _ := json.Marshal(cmp.Or(r.UserID, "nobody") + " of " + cmp.Or(r.TeamID, "no team"))
 			return tiergate.Decision{
-				Type: tiergate.String, Variant: "you", Reason: tiergate.ReasonTargetingMatch,
-				Value: json.RawMessage(`"` + cmp.Or(r.UserID, "nobody") + ` of ` + cmp.Or(r.TeamID, "no team") + `"`), Tier: "free",
+				Type: tiergate.String, Variant: "you", Reason: tiergate.ReasonTargetingMatch, Value: text, Tier: "free",
 			}
 		},
 		"denied": always(tiergate.Decision{
