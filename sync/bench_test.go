@@ -57,7 +57,7 @@ func BenchmarkLoad(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				base, err := s.open(stateName, 1)
+				base, err := s.open(b.Context(), stateName, 1)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -68,7 +68,7 @@ func (l *life) boot() {
 	l.m = &memory{}
 	l.s = New(Config{Source: gone{}, Applier: l.m, Dir: l.dir})
 	l.s.before = l.step
-	if err := l.s.openDisk(); err != nil {
+	if err := l.s.openDisk(context.Background()); err != nil {
 		l.t.Fatal(err)
 	}
 	l.s.store.idle = 0 // forget as soon as possible

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,7 +25,7 @@ import (
 //	last-known-good           the state in force, as it was saved last
 //	last-known-good.previous  the one before, for when the newer one is damaged
 //	last-known-good.key       a random key, unless an operator gave one
-//	high-water                how far the two files above had come
+//	high-water                how far the two files above had come, and how old the first is
 //	tombstones                what was deleted, and which keys were revoked
 //	lock                      held by the process that uses the directory
 //
@@ -47,13 +48,16 @@ const (
 	lockName     = "lock"
 )
 
-// A mark is how far the files of the directory had come when a save ended.
+// A mark is how far the files of the directory had come when a save ended, and up to when
+// the source has confirmed the state file since: while nothing changes only this small file
+// is written.
 type mark struct {
-	Seq      uint64 `json:"seq"`      // of the state file
-	Previous uint64 `json:"previous"` // of the one before
-	Tomb     uint64 `json:"tomb"`     // the newest number in the tombstone file
-	Epoch    string `json:"epoch"`    // with Rev: what Seq is, for people
-	Rev      int64  `json:"rev"`
+	Seq      uint64    `json:"seq"`      // of the state file
+	Previous uint64    `json:"previous"` // of the one before
+	Tomb     uint64    `json:"tomb"`     // the newest number in the tombstone file
+	Epoch    string    `json:"epoch"`    // with Rev: what Seq is, for people
+	Rev      int64     `json:"rev"`
+	AsOf     time.Time `json:"asOf,omitzero"` // everything committed before is in the state file
 }
 
 // A store is the data directory. It is used by one goroutine at a time.
@@ -63,6 +67,7 @@ type store struct {
 	lock   *os.File
 	before step
 	report func(sentence string) // told which file is not used, and why
+	most   int64                 // bytes of a state file
 
 	mark     mark
 	seq      uint64 // the highest number in any file
@@ -87,7 +92,7 @@ func openStore(dir string, given *key, before step, report func(string)) (*store
 	if err != nil {
 		return nil, fmt.Errorf("use the data directory %s: %w", dir, err)
 	}
-	s := &store{dir: dir, lock: lock, before: before, report: report, idle: 1000}
+	s := &store{dir: dir, lock: lock, before: before, report: report, most: maxState, idle: 1000}
 	if given != nil {
 		s.key = *given
 	} else if s.key, err = ownKey(dir); err != nil {
@@ -128,12 +133,16 @@ type candidate struct {
 }
 
 // next returns the newest state file that may be used and was not returned before, checked
-// as a whole, or nil. The caller closes it.
-func (s *store) next() *base {
+// as a whole, or nil, also when ctx ends. The caller closes it.
+func (s *store) next(ctx context.Context) *base {
 	for len(s.candidates) > 0 {
 		c := s.candidates[0]
 		s.candidates = s.candidates[1:]
-		b, err := s.open(c.name, c.atLeast)
+		b, err := s.open(ctx, c.name, c.atLeast)
+		if ctx.Err() != nil {
+			b.close()
+			return nil
+		}
 		if err != nil {
 			s.reportUnused(c.name, err)
 			continue
@@ -156,12 +165,16 @@ func (s *store) reportUnused(name string, err error) {
 }
 
 // open checks one state file as a whole.
-func (s *store) open(name string, atLeast uint64) (*base, error) {
+func (s *store) open(ctx context.Context, name string, atLeast uint64) (*base, error) {
 	f, size, err := openOwn(s.path(name), 0o022)
 	if err != nil {
 		return nil, err
 	}
-	h, start, err := readHeader(f, size, s.key)
+	if size > s.most {
+		_ = f.Close()
+		return nil, fmt.Errorf("it has %d bytes, and %d are allowed", size, s.most)
+	}
+	h, start, err := readHeader(ctx, f, size, s.key)
 	if err == nil && h.Seq < atLeast {
 		err = fmt.Errorf("revision %s is older than what was saved last (%s): it was put back", h.resume().Revision(),
 			tiergate.Resume{Epoch: s.mark.Epoch, Rev: s.mark.Rev}.Revision())
@@ -170,7 +183,10 @@ func (s *store) open(name string, atLeast uint64) (*base, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	b := &base{name: s.path(name), file: f, size: size, start: start, header: h, gone: map[tombstone]bool{}}
+	b := &base{name: s.path(name), file: f, size: size, start: start, header: h, asOf: h.AsOf, gone: map[tombstone]bool{}}
+	if h.Seq == s.mark.Seq && s.mark.AsOf.After(h.AsOf) {
+		b.asOf = s.mark.AsOf
+	}
 	for _, t := range s.tombs {
 		if !t.revoked && t.seq > h.Seq {
 			b.gone[tombstone{kind: t.kind, key: t.key}] = true
@@ -186,7 +202,7 @@ func (s *store) save(r tiergate.Revision, seq uint64, asOf time.Time) error {
 		Seq: seq, AsOf: asOf, Created: time.Now().UTC(),
 	}
 	path := s.path(stateName)
-	write := func(w io.Writer) error { return writeState(w, s.key, h, r.Changes) }
+	write := func(w io.Writer) error { return writeState(&boundedWriter{w, s.most}, s.key, h, r.Changes) }
 	if err := replaceFile(path, write, s.keepPrevious); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
@@ -196,7 +212,7 @@ func (s *store) save(r tiergate.Revision, seq uint64, asOf time.Time) error {
 			return err
 		}
 	}
-	m := mark{Seq: seq, Previous: s.previous, Tomb: s.lastTomb, Epoch: h.Epoch, Rev: h.Rev}
+	m := mark{Seq: seq, Previous: s.previous, Tomb: s.lastTomb, Epoch: h.Epoch, Rev: h.Rev, AsOf: asOf}
 	if m.Previous == 0 {
 		m.Previous = seq // what lies there, if anything, was not found good
 	}
@@ -204,6 +220,17 @@ func (s *store) save(r tiergate.Revision, seq uint64, asOf time.Time) error {
 		return err
 	}
 	return s.forget(m.Previous)
+}
+
+// refresh records that the source has confirmed the state seq up to asOf, if that is the one
+// in the state file and it was not known.
+func (s *store) refresh(seq uint64, asOf time.Time) error {
+	if seq != s.current || seq != s.mark.Seq || !asOf.After(s.mark.AsOf) {
+		return nil
+	}
+	m := s.mark
+	m.AsOf = asOf
+	return s.saveMark(m)
 }
 
 // keepPrevious is a step that moves the good state file aside right before the new one
@@ -264,6 +291,7 @@ type base struct {
 	file        *os.File
 	size, start int64
 	header      header
+	asOf        time.Time          // up to when the source has confirmed this state
 	gone        map[tombstone]bool // by kind and key
 }
 

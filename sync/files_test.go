@@ -201,6 +201,17 @@ func TestRestart_names_what_is_not_used(t *testing.T) {
 		"old version": {func(t *testing.T, dir string) {
 			rewrite(t, state(dir), func(b []byte) []byte { b[len(stateMagic)+3] = 0; return b })
 		}, "its format version is 0, not 1", 1},
+		"newer version": {func(t *testing.T, dir string) {
+			rewrite(t, state(dir), func(b []byte) []byte { b[len(stateMagic)+3] = stateVersion + 1; return b })
+		}, "its format version is 2, not 1", 1},
+		"empty": {func(t *testing.T, dir string) { rewrite(t, state(dir), func([]byte) []byte { return nil }) }, "last-known-good is not used: it breaks off", 1},
+		"unreadable": {func(t *testing.T, dir string) {
+			if os.Geteuid() == 0 {
+				_ = os.Chown(state(dir), 65534, 65534) // no mode keeps root from reading
+			} else {
+				_ = os.Chmod(state(dir), 0)
+			}
+		}, map[bool]string{true: "it belongs to user 65534, and we are 0", false: "permission denied"}[os.Geteuid() == 0], 1},
 		"world writable": {func(t *testing.T, dir string) { _ = os.Chmod(state(dir), 0o666) }, "its mode 0666 lets others at it", 1},
 		"symbolic link": {func(t *testing.T, dir string) {
 			_ = os.Rename(state(dir), dir+"/x")

@@ -122,7 +122,7 @@ func (f *follower) Confirm(asOf time.Time) {
 		return
 	}
 	ageless := f.s.status.asOf().IsZero()
-	f.s.status.confirmed(asOf)
+	f.s.status.confirmed(f.at, asOf, f.s.cfg.Name)
 	if ageless && !f.s.status.asOf().IsZero() {
 		f.s.saver.note(nil, true) // what was saved before says nothing of its age
 	}

@@ -279,7 +279,7 @@ func TestRestart_keeps_deleted_things_deleted(t *testing.T) {
 	dir := t.TempDir()
 	run(t, dir, whole(at(1), flag("a"), flag("b")))
 	s := New(Config{Source: gone{}, Applier: &memory{}, Dir: dir})
-	if err := s.openDisk(); err != nil {
+	if err := s.openDisk(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	kind, name := tiergate.KeyOf(flag("a"))

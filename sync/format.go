@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"bufio"
+	"context"
 	"crypto/hmac"
 	"encoding/binary"
 	"encoding/json"
@@ -36,6 +37,9 @@ const (
 	maxHeader    = 64 << 10
 	maxBlock     = 64 << 20
 	macSize      = 32
+	// maxState bounds a whole file, written or read. A million users with one membership
+	// each take about 120 MB; a file that is larger by a factor of thirty is none of ours.
+	maxState = 4 << 30
 )
 
 // A header says which state a file holds.
@@ -115,9 +119,36 @@ func writeBlocks(out io.Writer, changes iter.Seq2[tiergate.Change, error]) (coun
 	return count, flush()
 }
 
+// A boundedWriter refuses to write more than is left.
+type boundedWriter struct {
+	io.Writer
+	left int64
+}
+
+func (b *boundedWriter) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("the state is too large to be kept on disk")
+	}
+	return b.Writer.Write(p)
+}
+
+// A stoppableReader ends with an error when its context has: a large file is read in many
+// steps, and whoever wants to stop must not wait for the last.
+type stoppableReader struct {
+	ctx context.Context //nolint:containedctx // it lives for one read
+	io.Reader
+}
+
+func (r stoppableReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
 // readHeader checks a file of size bytes as a whole, and returns its header and where its
-// blocks begin. Nothing of a file is used before this has succeeded.
-func readHeader(f io.ReaderAt, size int64, k key) (header, int64, error) {
+// blocks begin. Nothing of a file is used before this has succeeded. It ends soon after ctx.
+func readHeader(ctx context.Context, f io.ReaderAt, size int64, k key) (header, int64, error) {
 	const fixed = len(stateMagic) + 8
 	var h header
 	start := make([]byte, fixed)
@@ -140,7 +171,7 @@ func readHeader(f io.ReaderAt, size int64, k key) (header, int64, error) {
 	}
 	signed := json.Unmarshal(head, &h)
 	mac, want := k.mac("state"), make([]byte, macSize)
-	if _, err := io.Copy(mac, io.NewSectionReader(f, 0, size-macSize)); err != nil {
+	if _, err := io.Copy(mac, stoppableReader{ctx, io.NewSectionReader(f, 0, size-macSize)}); err != nil {
 		return header{}, 0, fmt.Errorf("read it: %w", err)
 	}
 	if _, err := f.ReadAt(want, size-macSize); err != nil {

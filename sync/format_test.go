@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ func encoded(t testing.TB, changes iter.Seq2[tiergate.Change, error]) []byte {
 // decoded reads a file all the way, as it is read at a start.
 func decoded(data []byte) (list []any, err error) {
 	r := bytes.NewReader(data)
-	_, start, err := readHeader(r, int64(len(data)), testKey)
+	_, start, err := readHeader(context.Background(), r, int64(len(data)), testKey)
 	if err != nil {
 		return nil, err
 	}
@@ -71,13 +72,13 @@ func TestState_rejects_every_flip_and_every_truncation(t *testing.T) {
 	}
 	for bit := range len(data) * 8 {
 		data[bit/8] ^= 1 << (bit % 8)
-		if _, _, err := readHeader(bytes.NewReader(data), int64(len(data)), testKey); err == nil {
+		if _, _, err := readHeader(context.Background(), bytes.NewReader(data), int64(len(data)), testKey); err == nil {
 			t.Fatalf("bit %d of byte %d turned was not found", bit%8, bit/8)
 		}
 		data[bit/8] ^= 1 << (bit % 8)
 	}
 	for n := range len(data) {
-		if _, _, err := readHeader(bytes.NewReader(data[:n]), int64(n), testKey); err == nil {
+		if _, _, err := readHeader(context.Background(), bytes.NewReader(data[:n]), int64(n), testKey); err == nil {
 			t.Fatalf("cut to %d bytes was not found", n)
 		}
 	}
@@ -121,7 +122,7 @@ func TestState_stops_when_told(t *testing.T) {
 	}
 	data := encoded(t, things(list...))
 	r := bytes.NewReader(data)
-	_, start, err := readHeader(r, int64(len(data)), testKey)
+	_, start, err := readHeader(context.Background(), r, int64(len(data)), testKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(encoded(f, things()))
 	f.Add([]byte(stateMagic))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, _, err := readHeader(bytes.NewReader(data), int64(len(data)), newKey([]byte("another key of thirty-two bytes!"))); err == nil {
+		if _, _, err := readHeader(context.Background(), bytes.NewReader(data), int64(len(data)), newKey([]byte("another key of thirty-two bytes!"))); err == nil {
 			t.Fatal("a file that was signed with another key is good")
 		}
 		if len(data) < macSize {

@@ -65,12 +65,18 @@ func (s *status) wake() {
 	s.changed = make(chan struct{})
 }
 
-// confirmed moves the age of the data, never backwards. While a refusal stands, what the
-// source holds is not in force, and the age goes on growing from the last state that was.
-func (s *status) confirmed(asOf time.Time) {
+// confirmed records that the source has nothing after at up to asOf. If that is what is in
+// force, the age of the data moves, never backwards, and a state that was read from disk is
+// the source's own from now on. While a refusal stands, what the source holds is not in
+// force, and the age goes on growing from the last state that was.
+func (s *status) confirmed(at tiergate.Resume, asOf time.Time, source string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fresh.Refused == "" && s.fresh.Source != "" && asOf.After(s.fresh.AsOf) {
+	if s.fresh.Refused != "" || s.fresh.Source == "" || at != s.force {
+		return
+	}
+	s.fresh.Source, s.handed = source, at
+	if asOf.After(s.fresh.AsOf) {
 		s.fresh.AsOf = asOf
 	}
 }

@@ -48,7 +48,7 @@ func (s *Syncer) Tried() <-chan struct{} { return s.tried }
 // save; all that it started has ended then. A key file that cannot be used is an error; a
 // data directory that cannot is a problem, and nothing is kept.
 func (s *Syncer) Run(ctx context.Context) error {
-	if err := s.openDisk(); err != nil {
+	if err := s.openDisk(ctx); err != nil {
 		return err
 	}
 	var working sync.WaitGroup
@@ -96,7 +96,7 @@ func (s *Syncer) followForEver(ctx context.Context) {
 }
 
 // openDisk takes the data directory and finds the newest state file that may be used.
-func (s *Syncer) openDisk() error {
+func (s *Syncer) openDisk(ctx context.Context) error {
 	if s.cfg.Dir == "" {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (s *Syncer) openDisk() error {
 			s.revoked[t.key] = true
 		}
 	}
-	s.store, s.base = store, store.next()
+	s.store, s.base = store, store.next(ctx)
 	if s.base != nil {
 		s.from = s.base.resume()
 	}
@@ -155,25 +155,25 @@ func (s *Syncer) useBaseLocked(ctx context.Context) {
 	for s.base != nil && ctx.Err() == nil {
 		b := s.base
 		r := b.revision()
-		p := s.pass(&r)
+		p := s.pass(ctx, &r)
 		err := s.applySafely(ctx, r)
 		b.close()
 		s.base = nil
 		switch {
 		case err == nil:
 			s.goodSeq = b.header.Seq
-			s.status.based(b.header.AsOf, time.Now())
+			s.status.based(b.asOf, time.Now())
 			s.status.inForce(r.Resume, lastKnownGood)
 			if len(p.tombs) > 0 {
 				s.saver.note(p.number(s.seq), false)
 			}
-			s.log.Info("last-known-good state in force", "file", b.name, "revision", r.Resume.Revision(), "asOf", b.header.AsOf)
+			s.log.Info("last-known-good state in force", "file", b.name, "revision", r.Resume.Revision(), "asOf", b.asOf)
 		case ctx.Err() != nil:
 			s.from = tiergate.Resume{}
 		default:
 			s.problem(fmt.Sprintf("%s is not used: %v", b.name, err))
 			s.from = tiergate.Resume{}
-			if s.base = s.store.next(); s.base != nil {
+			if s.base = s.store.next(ctx); s.base != nil {
 				s.from = s.base.resume()
 			}
 		}
@@ -194,7 +194,7 @@ func (s *Syncer) dropBaseLocked() {
 // apply puts one revision of the source in force, or records why it was refused. A
 // revision that broke off on its way is neither: the source knows, and starts anew.
 func (s *Syncer) apply(ctx context.Context, r tiergate.Revision) error {
-	p := s.pass(&r)
+	p := s.pass(ctx, &r)
 	err := s.applySafely(ctx, r)
 	if err != nil && (p.broke || ctx.Err() != nil) {
 		return err
@@ -230,8 +230,9 @@ func (p *passage) number(seq uint64) []tombstone {
 }
 
 // pass lets us see the changes of r as they are read, and keeps revoked keys revoked:
-// that state is final, whatever an older dump or another history of the source says.
-func (s *Syncer) pass(r *tiergate.Revision) *passage {
+// that state is final, whatever an older dump or another history of the source says. The
+// changes end with an error soon after ctx does.
+func (s *Syncer) pass(ctx context.Context, r *tiergate.Revision) *passage {
 	p := &passage{}
 	changes, isWhole := r.Changes, r.Whole
 	r.Changes = func(yield func(tiergate.Change, error) bool) {
@@ -244,6 +245,10 @@ func (s *Syncer) pass(r *tiergate.Revision) *passage {
 			}
 			if n++; n%1024 == 0 {
 				s.status.touch(time.Now())
+				if err := ctx.Err(); err != nil {
+					yield(tiergate.Change{}, err)
+					return
+				}
 			}
 			if c.Put == nil && !isWhole {
 				p.tombs = append(p.tombs, tombstone{kind: c.Kind, key: c.Key})
