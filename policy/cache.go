@@ -2,6 +2,7 @@ package policy
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -48,15 +49,25 @@ func newCache(size int) *cache {
 
 func (c *cache) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 
-// get returns the entry of a key, nil when there is none.
-func (c *cache) get(hash uint64, key []byte) *entry {
+// joined is the hash of a key whose two parts have these.
+func joined(head, tail uint64) uint64 {
+	high, low := bits.Mul64(head^0x9e3779b97f4a7c15, tail^0xd1b54a32d192ed03)
+	return high ^ low
+}
+
+// get returns the entry of a key, which is given in two parts; nil when there is none.
+func (c *cache) get(hash uint64, head, tail []byte) *entry {
 	set := &c.sets[hash&c.mask]
 	for i := range set.ways {
-		if e := set.ways[i].Load(); e != nil && e.hash == hash && e.key == string(key) {
+		if e := set.ways[i].Load(); e != nil && e.hash == hash && e.is(head, tail) {
 			return e
 		}
 	}
 	return nil
+}
+
+func (e *entry) is(head, tail []byte) bool {
+	return len(e.key) == len(head)+len(tail) && e.key[:len(head)] == string(head) && e.key[len(head):] == string(tail)
 }
 
 // put remembers an answer under a copy of key. It throws out as many others of the same

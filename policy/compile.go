@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -74,7 +75,8 @@ func (e *Engine) project() {
 	e.tierLeaves = slices.DeleteFunc(leavesOf(e.tier.reads), isResolved)
 	leaves := slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
 	e.featureLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return l.kind > featureMetadata })
-	e.subjectLeaves = slices.DeleteFunc(leaves, func(l leaf) bool { return l.kind <= featureMetadata })
+	e.teamLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return !l.kind.ofTeam() })
+	e.subjectLeaves = slices.DeleteFunc(leaves, func(l leaf) bool { return l.kind <= featureMetadata || l.kind.ofTeam() })
 	e.limitsLeaves = leavesOf(e.limits.reads)
 	e.tierShape = shapeOf(e.tier.reads, e.tierLeaves)
 	e.accessShape = shapeOf(e.access.reads, leavesOf(e.access.reads))
@@ -92,6 +94,9 @@ func (e *Engine) WithDefinitions(defs Definitions) (*Engine, error) {
 	return n.define(defs)
 }
 
+// engines counts all that were ever made.
+var engines atomic.Uint64
+
 func (e *Engine) define(defs Definitions) (*Engine, error) {
 	var err error
 	if e.definitions, err = defs.read(); err != nil {
@@ -100,6 +105,7 @@ func (e *Engine) define(defs Definitions) (*Engine, error) {
 	if e.store, e.txn, err = e.definitions.open(); err != nil {
 		return nil, err
 	}
+	e.id = engines.Add(1)
 	e.answers = newCache(e.settings.CacheBytes)
 	e.keys.New = func() any { return &keyBuilder{buf: make([]byte, 0, 512)} }
 	e.places = make(chan struct{}, e.settings.Concurrency)

@@ -61,7 +61,7 @@ func (e *Engine) knownTier(t *turn, in *Input) (string, error) {
 		return e.findTier(t, in)
 	}
 	hash := e.answers.hash(key)
-	if found := e.answers.get(hash, key); found != nil {
+	if found := e.answers.get(hash, key, nil); found != nil {
 		return found.access.Tier, nil
 	}
 	tier, err := e.findTier(t, in)

@@ -46,6 +46,7 @@ func (s Settings) withDefaults() Settings {
 // An Engine is one policy generation. It is safe for concurrent use, and but for its cache
 // it never changes.
 type Engine struct {
+	id          uint64 // no other engine of this process has it
 	settings    Settings
 	compiler    *ast.Compiler
 	ownAccess   bool // the access decision is the built-in one
@@ -59,10 +60,11 @@ type Engine struct {
 	// What an access decision depends on besides the resolved tier, which is a function of
 	// the same.
 	accessReads projection
-	// … as parts of its key: first those of the subject, then those of the feature.
-	subjectLeaves, featureLeaves []leaf
-	limitsLeaves                 []leaf
-	tierLeaves                   []leaf
+	// … as parts of its key: first those of the team and the rest of the subject, then those
+	// of the feature.
+	teamLeaves, subjectLeaves, featureLeaves []leaf
+	limitsLeaves                             []leaf
+	tierLeaves                               []leaf
 	// What is built for each evaluation.
 	tierShape, accessShape, limitsShape shape
 
@@ -121,14 +123,15 @@ type Asker struct {
 	engine  *Engine
 	in      *Input
 	keys    *keyBuilder
-	subject int // bytes of the key that are the subject's; 0 when nothing is remembered
+	subject []byte // the subject's part of the key; nil when nothing is remembered
+	hash    uint64 // of subject
 }
 
 // Ask begins to ask about the subject of in, which must not change until Done.
 func (e *Engine) Ask(in *Input) Asker {
 	a := Asker{engine: e, in: in, keys: e.keys.Get().(*keyBuilder)}
-	if key, ok := a.keys.build(keyOfAccess, e.subjectLeaves, in, ""); ok && !e.accessReads.bare {
-		a.subject = len(key)
+	if key, ok := a.keys.subject(e, in); ok && !e.accessReads.bare {
+		a.subject, a.hash = key, e.answers.hash(key)
 	}
 	return a
 }
@@ -142,17 +145,13 @@ func (a *Asker) Access(feature *Feature) (Access, error) {
 	if a.in.Feature != feature { // else an Input that several goroutines ask with is only read
 		a.in.Feature = feature
 	}
-	if a.subject == 0 {
+	f := e.partOf(&feature.part, e.featureLeaves, a.in)
+	if a.subject == nil || !f.ok || len(a.subject)+len(f.key) > maxKey {
 		e.misses.Add(1)
 		return e.decide(a.in)
 	}
-	key, ok := a.keys.extend(a.subject, e.featureLeaves, a.in, "")
-	if !ok {
-		e.misses.Add(1)
-		return e.decide(a.in)
-	}
-	hash := e.answers.hash(key)
-	if found := e.answers.get(hash, key); found != nil {
+	hash := joined(a.hash, f.hash)
+	if found := e.answers.get(hash, a.subject, f.key); found != nil {
 		return found.access, nil
 	}
 	e.misses.Add(1)
@@ -160,7 +159,7 @@ func (a *Asker) Access(feature *Feature) (Access, error) {
 	if err != nil {
 		return Access{}, err
 	}
-	e.answers.put(hash, key, &entry{access: answer, bytes: len(answer.Reason) + len(answer.Variant) + len(answer.Tier)})
+	e.answers.put(hash, slices.Concat(a.subject, f.key), &entry{access: answer, bytes: len(answer.Reason) + len(answer.Variant) + len(answer.Tier)})
 	return answer, nil
 }
 
@@ -170,7 +169,7 @@ func (e *Engine) CallerMatters(f *Feature) bool {
 	if e.ownAccess && len(f.tiers) == 0 {
 		return false
 	}
-	return e.accessReads.bare || len(e.subjectLeaves) > 0
+	return e.accessReads.bare || len(e.teamLeaves)+len(e.subjectLeaves) > 0
 }
 
 // ClockStep says how often time alone may change what Access answers.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
@@ -58,6 +59,8 @@ type Feature struct {
 	tiers      []string
 	percentage string // its literal text
 	metadata   tiergate.Value
+
+	part atomic.Pointer[part] // of the key of an access decision
 }
 
 // NewFeature makes a Feature, which keeps tiers. Metadata holds strings, booleans and
@@ -91,7 +94,10 @@ func (f *Feature) Name() string { return f.name }
 
 // A Team is what the policy may know about a team. It is immutable, made once per row,
 // and safe for concurrent use.
-type Team struct{ row *tiergate.Team }
+type Team struct {
+	row  *tiergate.Team
+	part atomic.Pointer[part] // of the key of an access decision
+}
 
 // NewTeam makes a Team of a row, which it keeps and nobody may change afterwards.
 func NewTeam(row *tiergate.Team) *Team { return &Team{row: row} }

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
@@ -35,6 +37,46 @@ func (b *keyBuilder) build(entry byte, leaves []leaf, in *Input, tier string) ([
 	b.hasParsed = false
 	b.buf = append(b.buf[:0], entry)
 	return b.extend(len(b.buf), leaves, in, tier)
+}
+
+// subject builds the part of the key of an access decision that is the subject's.
+func (b *keyBuilder) subject(e *Engine, in *Input) ([]byte, bool) {
+	b.hasParsed = false
+	b.buf = append(b.buf[:0], keyOfAccess)
+	if team := in.Subject.Team; team != nil {
+		p := e.partOf(&team.part, e.teamLeaves, in)
+		if !p.ok {
+			return nil, false
+		}
+		b.buf = append(b.buf, p.key...)
+	} else {
+		for range e.teamLeaves {
+			b.buf = append(b.buf, tagUndefined)
+		}
+	}
+	return b.extend(len(b.buf), e.subjectLeaves, in, "")
+}
+
+// A part is a run of leaves of a key whose values are those of one immutable thing, a
+// feature or a team, for one engine.
+type part struct {
+	engine uint64
+	key    []byte
+	hash   uint64
+	ok     bool // false when it does not fit into a key
+}
+
+// partOf returns what kept remembers for e, and makes it anew for another engine. The thing
+// is asked about again and again, and its part of the key is always the same.
+func (e *Engine) partOf(kept *atomic.Pointer[part], leaves []leaf, in *Input) *part {
+	p := kept.Load()
+	if p == nil || p.engine != e.id {
+		var b keyBuilder
+		key, ok := b.extend(0, leaves, in, "")
+		p = &part{engine: e.id, key: slices.Clip(key), hash: e.answers.hash(key), ok: ok}
+		kept.Store(p)
+	}
+	return p
 }
 
 // extend goes on behind the first n bytes of the key that was built last.

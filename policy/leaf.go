@@ -46,6 +46,9 @@ const (
 	clockHour
 )
 
+// ofTeam says whether a leaf's value is the team's alone, whoever asks.
+func (k leafKind) ofTeam() bool { return k >= teamID && k <= teamAllowedFeatures }
+
 // schema holds the leaves by their paths. attributes.tier and attributes.team are the
 // resolved tier and the team's id.
 var schema = []struct {

@@ -27,7 +27,7 @@ func (e *Engine) Limits(in *Input, tier string) ([]Limit, error) {
 		return e.findLimits(in, tier)
 	}
 	hash := e.answers.hash(key)
-	if found := e.answers.get(hash, key); found != nil {
+	if found := e.answers.get(hash, key, nil); found != nil {
 		return found.limits, nil
 	}
 	e.misses.Add(1)
