@@ -118,9 +118,7 @@ func (p *Parser) number(doc *fastjson.Value) tiergate.Value {
 // ones come behind; when the arena grows, earlier Values keep the old backing array.
 func (p *Parser) array(doc *fastjson.Value, depth int) tiergate.Value {
 	elements := doc.GetArray()
-	start := len(p.items)
-	p.items = append(p.items, make([]tiergate.Value, len(elements))...)
-	run := p.items[start : start+len(elements) : start+len(elements)]
+	run := p.room(len(elements))
 	for i, e := range elements {
 		run[i] = p.convert(e, depth+1)
 	}
@@ -130,10 +128,7 @@ func (p *Parser) array(doc *fastjson.Value, depth int) tiergate.Value {
 func (p *Parser) object(doc *fastjson.Value, depth int) tiergate.Value {
 	o, _ := doc.Object()
 	n, at := o.Len(), 0
-	start, startKeys := len(p.items), len(p.keys)
-	p.items = append(p.items, make([]tiergate.Value, n)...)
-	p.keys = append(p.keys, make([]string, n)...)
-	run, keys := p.items[start:start+n:start+n], p.keys[startKeys:startKeys+n:startKeys+n]
+	run, keys := p.room(n), p.roomForKeys(n)
 	seen := indexOfLarge(n)
 	o.Visit(func(key []byte, e *fastjson.Value) {
 		if !utf8.Valid(key) {
@@ -148,6 +143,19 @@ func (p *Parser) object(doc *fastjson.Value, depth int) tiergate.Value {
 		run[i] = p.convert(e, depth+1)
 	})
 	return p.holder().Object(keys[:at], run[:at])
+}
+
+// room returns a run of n items that nobody uses; what is in it is to be overwritten.
+func (p *Parser) room(n int) []tiergate.Value {
+	start := len(p.items)
+	p.items = slices.Grow(p.items, n)[:start+n]
+	return p.items[start : start+n : start+n]
+}
+
+func (p *Parser) roomForKeys(n int) []string {
+	start := len(p.keys)
+	p.keys = slices.Grow(p.keys, n)[:start+n]
+	return p.keys[start : start+n : start+n]
 }
 
 // holder returns a Holder that nobody uses. When there is none more is made elsewhere, so
