@@ -58,9 +58,11 @@ func (g *Generation) All(req *tiergate.Request) iter.Seq[tiergate.Decision] {
 		defer s.release()
 		s.resolve(g, req)
 		for _, f := range set.order.All() {
-			d := f.disabled()
+			var d tiergate.Decision
 			if f.enabled {
 				d = g.decide(f, s)
+			} else {
+				d = f.disabled()
 			}
 			if !yield(d) {
 				return
