@@ -39,6 +39,30 @@ type definitions struct {
 	data  ast.Object
 }
 
+// Get reads definitions for an evaluation, by a path of members, without a way through the
+// store: they never change. What is not found so, OPA looks for in the store.
+func (d *definitions) Get(ref ast.Ref) ast.Value {
+	if len(ref) == 1 { // all data is not only the store's
+		return nil
+	}
+	var at ast.Value = d.data
+	for _, member := range ref[1:] {
+		object, ok := at.(ast.Object)
+		if _, isText := member.Value.(ast.String); !ok || !isText {
+			return nil
+		}
+		found := object.Get(member)
+		if found == nil {
+			return nil
+		}
+		at = found.Value
+	}
+	return at
+}
+
+// Put does nothing.
+func (*definitions) Put(ast.Ref, ast.Value) {}
+
 // intern returns the tier's key as the definitions have it, so that answers share it, and
 // whether they do.
 func (d *definitions) intern(tier string) (string, bool) {

@@ -78,13 +78,17 @@ func (e *Engine) evaluate(t *turn, p *entryPoint, input *ast.Term) (*ast.Term, e
 	return answer, nil
 }
 
+var noMetadata = map[string]any{} // else OPA makes one for each evaluation
+
 // run evaluates; a panic inside OPA is an error of this evaluation alone.
 func (e *Engine) run(p *entryPoint, input *ast.Term, t *turn) (answer *ast.Term, err error) {
 	defer func() {
 		if bug := recover(); bug != nil {
 			answer, err = nil, fmt.Errorf("the evaluator broke: %v", bug)
 		}
+		t.rules.reset() // what it holds is of no use to another, and need not live on in the pool
 	}()
+	t.rules.Push()
 	err = topdown.NewQuery(p.query).
 		WithQueryCompiler(p.compiler).
 		WithCompiler(e.compiler).
@@ -93,6 +97,9 @@ func (e *Engine) run(p *entryPoint, input *ast.Term, t *turn) (answer *ast.Term,
 		WithInput(input).
 		WithCancel(t).
 		WithMetrics(metrics.NoOp()).
+		WithVirtualCache(&t.rules).
+		WithBaseCache(&e.definitions).
+		WithRequestMetadata(noMetadata).
 		Iter(context.Background(), func(result topdown.QueryResult) error {
 			answer = result[answerVar]
 			return nil

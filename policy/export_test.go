@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
 // Decide is Access without anything that is remembered.
 func (e *Engine) Decide(in *Input) (Access, error) {
 	t, err := e.begin(e.whoAsks(in))
@@ -27,3 +32,13 @@ func Allowed() []string { return allowed }
 
 // AppendValue is how a value stands in a key.
 var AppendValue = appendValue
+
+// NewRuleCache is the cache of one evaluation, as it begins.
+func NewRuleCache() topdown.VirtualCache {
+	c := &ruleCache{}
+	c.Push()
+	c.Put(ast.MustParseRef("data.before"), ast.NullTerm())
+	c.reset() // as another evaluation leaves it
+	c.Push()
+	return c
+}

@@ -32,6 +32,8 @@ type turn struct {
 	// the evaluating goroutine only.
 	asked, before int
 	verdict       error // why it must stop, once it must
+
+	rules ruleCache // of the evaluation under way
 }
 
 const (
