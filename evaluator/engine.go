@@ -46,19 +46,20 @@ func New(o Options) *Engine {
 	return &Engine{options: o, staged: &staged{}}
 }
 
-// Apply puts a revision in force as a whole. A policy that cannot be used is a refusal:
-// the last good generation stays in force, and the next revision comes on top of the
-// refused one. A flag that cannot be used is quarantined and refuses nothing. When the
-// changes themselves cannot be read or applied nothing changes at all, and a revision that
-// follows the one in force is expected again.
+// Apply puts a revision in force as a whole. A policy that cannot be used and a change that
+// cannot be applied are refusals: the last good generation stays in force, and the next
+// revision comes on top of the refused one, until one has put right what is bad. A flag
+// that cannot be used is quarantined and refuses nothing. An error of the Store (the
+// changes broke off, the revision does not follow) changes nothing at all: the same
+// revision, or a whole state, is expected.
 func (e *Engine) Apply(_ context.Context, r tiergate.Revision) error {
 	view, delta, err := e.store.Apply(r)
 	if err != nil {
 		return err
 	}
 	e.staged = e.staged.next(view, delta, e.options)
-	if e.staged.refusal != nil {
-		return fmt.Errorf("put revision %s in force: %w", r.Resume.Revision(), e.staged.refusal)
+	if err := e.staged.refused(); err != nil {
+		return fmt.Errorf("put revision %s in force: %w", r.Resume.Revision(), err)
 	}
 	e.current.Store(e.staged.generation(e.options))
 	if r.Whole && view.FlagCount()+view.Users() > largeState {

@@ -3,6 +3,7 @@ package evaluator
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"runtime"
 	"slices"
@@ -21,7 +22,20 @@ type staged struct {
 	broken  pmap.Map[Quarantined] // by set and name
 	policy  *policy.Engine        // of the newest policy that compiled
 	modules string                // the hash of its modules, "" for the built-in alone
-	refusal error                 // why the state may not come into force
+	refusal error                 // why the newest policy may not come into force
+}
+
+// refused says why the state may not come into force, nil when it may: a change that could
+// not be applied, or else the policy.
+func (s *staged) refused() error {
+	bad := s.view.Bad()
+	switch len(bad) {
+	case 0:
+		return s.refusal
+	case 1:
+		return bad[0].Err
+	}
+	return fmt.Errorf("%w (and %d more)", bad[0].Err, len(bad)-1)
 }
 
 func (s *staged) generation(o Options) *Generation {

@@ -18,9 +18,12 @@ type Store struct {
 // View returns the newest state, nil before the first revision.
 func (s *Store) View() *View { return s.view }
 
-// Apply makes the state that r describes and says what is different in it. An error,
-// of the stream of changes or about one of them, changes nothing. A revision that is not
-// whole must follow the newest one of the same history: anything else is Conflict.
+// Apply makes the state that r describes and says what is different in it. A change that
+// cannot be applied is left out and remembered in the View as bad, until a later one of the
+// same thing can be, or a whole state comes: so the next revision goes on top of this one.
+// An error changes nothing: the stream of changes broke off, more is bad than can be
+// remembered (Invalid), or a revision that is not whole does not follow the newest one of
+// the same history (Conflict).
 func (s *Store) Apply(r tiergate.Revision) (*View, Delta, error) {
 	if err := s.follows(r); err != nil {
 		return nil, Delta{}, err
@@ -33,7 +36,7 @@ func (s *Store) Apply(r tiergate.Revision) (*View, Delta, error) {
 	tx.delta.Whole = r.Whole
 	for c, err := range r.Changes {
 		if err == nil {
-			err = tx.apply(c)
+			err = tx.remember(c, tx.apply(c))
 		}
 		if err != nil {
 			return nil, Delta{}, fmt.Errorf("apply revision %s: %w", r.Resume.Revision(), err)
@@ -92,6 +95,9 @@ type tx struct {
 	sets    map[string]*pmap.SortedEdit[named] // the sets that a revision that is not whole touched
 	arrived []*tiergate.Flag                   // the flags of a whole state
 	again   bool                               // and whether one came twice or was deleted again
+
+	bad    map[badName]BadChange
+	ownBad bool // bad may be changed in place
 }
 
 func begin(from *View) *tx {
@@ -99,7 +105,7 @@ func begin(from *View) *tx {
 		from = emptyView()
 	}
 	// A snapshot of the database is not "primary", which spares the bookkeeping of watchers.
-	t := &tx{from: from, db: from.db.Snapshot(), users: from.users, edit: new(edit), words: from.words, count: from.count}
+	t := &tx{from: from, db: from.db.Snapshot(), users: from.users, edit: new(edit), words: from.words, count: from.count, bad: from.bad}
 	t.rows = t.db.Txn(true)
 	t.known, t.slots, t.keys, t.flags = from.known.Edit(), from.slots.Edit(), from.keys.Edit(), from.flags.Edit()
 	t.sets = map[string]*pmap.SortedEdit[named]{}
@@ -146,7 +152,7 @@ func (t *tx) commit(r tiergate.Revision) *View {
 	v := &View{
 		resume: r.Resume, at: r.At, db: t.db, users: t.users, words: t.words, count: t.count,
 		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(), names: t.names(), flags: t.flags.Map(),
-		tiers: t.from.tiers, policy: t.from.policy,
+		tiers: t.from.tiers, policy: t.from.policy, bad: t.bad,
 	}
 	if t.delta.Whole || t.delta.Tiers {
 		v.tiers = v.sortedTiers()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/tiergate/tiergate"
@@ -23,10 +24,12 @@ type model map[string]any
 func (m model) apply(changes []tiergate.Change) model {
 	next := maps.Clone(m)
 	for _, c := range changes {
-		if c.Put == nil {
-			delete(next, string(c.Kind)+" "+c.Key)
-		} else {
-			next[string(c.Kind)+" "+c.Key] = c.Put
+		switch name := string(c.Kind) + " " + c.Key; {
+		case spoiled(c):
+		case c.Put == nil:
+			delete(next, name)
+		default:
+			next[name] = c.Put
 		}
 	}
 	return next
@@ -93,15 +96,19 @@ func genChanges(t *rapid.T, most int) []tiergate.Change {
 		kind := rapid.SampledFrom(kinds).Draw(t, "kind")
 		put := genPut(t, kind, rapid.IntRange(0, things-1).Draw(t, "n"))
 		changes[i] = tiergate.PutOf(put)
-		if rapid.IntRange(0, 3).Draw(t, "delete") == 0 {
+		switch rapid.IntRange(0, 11).Draw(t, "what") {
+		case 0, 1, 2:
 			changes[i].Put = nil
+		case 3:
+			changes[i].Put = spoil(put)
 		}
 	}
 	return changes
 }
 
-// Any sequence of revisions, some broken off by an error, some whole, leaves what a plain
-// map holds: by every look-up and by the digest of a replay from scratch. Older views stay.
+// Any sequence of revisions, some broken off by an error, some whole, some with changes
+// that cannot be applied, leaves what a plain map holds: by every look-up and by the digest
+// of a replay from scratch. Older views stay.
 func TestStore_is_what_a_map_would_be(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var store snapshot.Store
@@ -109,15 +116,17 @@ func TestStore_is_what_a_map_would_be(t *testing.T) {
 		type version struct {
 			view *snapshot.View
 			held model
+			bad  []string
 		}
 		var versions []version
+		bad := map[string]bool{}
 		for rev := range int64(rapid.IntRange(1, 10).Draw(t, "revisions")) {
 			changes := genChanges(t, 25)
 			resume := tiergate.Resume{Epoch: "e", Rev: rev + 1}
 			r := tiergate.Revision{Resume: resume, Changes: tiergate.ChangesOf(changes...)}
 			base := held
 			if rev == 0 || rapid.IntRange(0, 9).Draw(t, "whole") == 0 {
-				r.Whole, base = true, model{}
+				r.Whole, base, bad = true, model{}, map[string]bool{}
 			}
 			if rapid.IntRange(0, 4).Draw(t, "broken") == 0 {
 				checkBroken(t, &store, r)
@@ -127,9 +136,13 @@ func TestStore_is_what_a_map_would_be(t *testing.T) {
 				t.Fatalf("Apply: %v", err)
 			}
 			held = base.apply(changes)
-			versions = append(versions, version{view, held})
+			bad = badAfter(bad, changes)
+			versions = append(versions, version{view, held, slices.Sorted(maps.Keys(bad))})
 		}
 		for _, v := range versions {
+			if diff := cmp.Diff(v.bad, badNames(v.view), cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("Bad mismatch (-want +got):\n%s", diff)
+			}
 			checkView(t, v.view, v.held)
 		}
 	})
@@ -300,18 +313,18 @@ func TestStore_many_users(t *testing.T) {
 func TestStore_refuses(t *testing.T) {
 	at := func(rev int64) tiergate.Resume { return tiergate.Resume{Epoch: "e", Rev: rev} }
 	user := &tiergate.User{ID: "u"}
+	manyBad := func(yield func(tiergate.Change, error) bool) {
+		for n := 0; yield(tiergate.PutOf(spoil(&tiergate.User{ID: id("user", n)})), nil); n++ {
+		}
+	}
 	for name, tc := range map[string]struct {
 		r    tiergate.Revision
 		code tiergate.Code
 	}{
-		"a revision that leaves one out":        {tiergate.Revision{Resume: at(7), Changes: tiergate.ChangesOf()}, tiergate.Conflict},
-		"a revision of another history":         {tiergate.Revision{Resume: tiergate.Resume{Epoch: "x", Rev: 2}, Changes: tiergate.ChangesOf()}, tiergate.Conflict},
-		"no changes at all":                     {tiergate.Revision{Resume: at(2)}, tiergate.Invalid},
-		"a thing under another key":             {tiergate.Revision{Resume: at(2), Changes: tiergate.ChangesOf(tiergate.Change{Kind: tiergate.KindUser, Key: "v", Put: user})}, tiergate.Invalid},
-		"a thing of another kind":               {tiergate.Revision{Resume: at(2), Changes: tiergate.ChangesOf(tiergate.Change{Kind: tiergate.KindTier, Key: "u", Put: user})}, tiergate.Invalid},
-		"a kind that does not exist":            {tiergate.Revision{Resume: at(2), Changes: tiergate.ChangesOf(tiergate.Change{Kind: "x", Key: "u"})}, tiergate.Invalid},
-		"attributes that are not an object":     {tiergate.Revision{Resume: at(2), Changes: tiergate.ChangesOf(tiergate.PutOf(&tiergate.User{ID: "w", Attributes: []byte(`[1]`)}))}, tiergate.Invalid},
-		"a membership whose key is not two ids": {tiergate.Revision{Resume: at(2), Changes: tiergate.ChangesOf(tiergate.Change{Kind: tiergate.KindMember, Key: "m"})}, tiergate.Invalid},
+		"a revision that leaves one out":     {tiergate.Revision{Resume: at(7), Changes: tiergate.ChangesOf()}, tiergate.Conflict},
+		"a revision of another history":      {tiergate.Revision{Resume: tiergate.Resume{Epoch: "x", Rev: 2}, Changes: tiergate.ChangesOf()}, tiergate.Conflict},
+		"no changes at all":                  {tiergate.Revision{Resume: at(2)}, tiergate.Invalid},
+		"more bad changes than it remembers": {tiergate.Revision{Resume: at(2), Changes: manyBad}, tiergate.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var store snapshot.Store

@@ -33,6 +33,7 @@ type View struct {
 	tiers  []*tiergate.Tier
 	policy *tiergate.PolicyBundle
 	count  counts
+	bad    map[badName]BadChange
 }
 
 type counts struct{ users, members int }
