@@ -78,8 +78,8 @@ func (e *Engine) project() {
 	e.teamLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return !l.kind.ofTeam() })
 	e.subjectLeaves = slices.DeleteFunc(leaves, func(l leaf) bool { return l.kind <= featureMetadata || l.kind.ofTeam() })
 	e.limitsLeaves = leavesOf(e.limits.reads)
-	e.tierShape = shapeOf(e.tier.reads, e.tierLeaves)
-	e.accessShape = shapeOf(e.access.reads, leavesOf(e.access.reads))
+	e.decisionShape = shapeOf(e.accessReads, leavesOf(e.accessReads))
+	e.decisionShape.kept = newKeptObjects()
 	e.limitsShape = shapeOf(e.limits.reads, e.limitsLeaves)
 }
 

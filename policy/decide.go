@@ -17,16 +17,16 @@ func (e *Engine) decide(in *Input) (Access, error) {
 		return Access{}, err
 	}
 	defer t.end()
-	tier, err := e.knownTier(t, in)
+	d := e.draft(&e.decisionShape, in)
+	tier, err := e.knownTier(t, in, &d)
 	if err != nil {
 		return Access{}, err
 	}
-	return e.decideOn(t, in, tier)
+	return e.decideOn(t, &d, tier)
 }
 
 // decideOn answers once the tier is known.
-func (e *Engine) decideOn(t *turn, in *Input, tier string) (Access, error) {
-	d := e.accessShape.draft(in)
+func (e *Engine) decideOn(t *turn, d *draft, tier string) (Access, error) {
 	answer, err := e.decideAs(t, d, tier)
 	if err != nil || answer.Allow || !e.access.reads.reads("subject", "tier") && !e.access.reads.reads("attributes", "tier") {
 		return answer, err
@@ -50,21 +50,21 @@ func (e *Engine) decideOn(t *turn, in *Input, tier string) (Access, error) {
 // knownTier is findTier with a memory of its own: most subjects are on a tier for the same
 // few reasons, so a question about another feature, or of another subject, need not work
 // it out again.
-func (e *Engine) knownTier(t *turn, in *Input) (string, error) {
+func (e *Engine) knownTier(t *turn, in *Input, d *draft) (string, error) {
 	if e.tier.reads.bare {
-		return e.findTier(t, in)
+		return e.findTier(t, d)
 	}
 	keys := e.keys.Get().(*keyBuilder)
 	defer e.keys.Put(keys)
 	key, ok := keys.build(keyOfTier, e.tierLeaves, in, "")
 	if !ok {
-		return e.findTier(t, in)
+		return e.findTier(t, d)
 	}
 	hash := e.answers.hash(key)
 	if found := e.answers.get(hash, key, nil); found != nil {
 		return found.access.Tier, nil
 	}
-	tier, err := e.findTier(t, in)
+	tier, err := e.findTier(t, d)
 	if err != nil {
 		return "", err
 	}
@@ -74,8 +74,8 @@ func (e *Engine) knownTier(t *turn, in *Input) (string, error) {
 
 // findTier works out the subject's effective tier. It is a defined one, or "" for none;
 // where no tiers are defined it is whatever the policy says.
-func (e *Engine) findTier(t *turn, in *Input) (string, error) {
-	term, err := e.evaluate(t, e.tier, e.tierShape.draft(in).unresolved())
+func (e *Engine) findTier(t *turn, d *draft) (string, error) {
+	term, err := e.evaluate(t, e.tier, d.unresolved())
 	if err != nil {
 		return "", err
 	}

@@ -35,7 +35,8 @@ const maxDefinitions = 256 << 10
 
 // definitions are Definitions, read.
 type definitions struct {
-	tiers []string // the keys, lowest rank first
+	tiers []string    // the keys, lowest rank first
+	terms []*ast.Term // of tiers
 	data  ast.Object
 }
 
@@ -73,6 +74,21 @@ func (d *definitions) intern(tier string) (string, bool) {
 	}
 	return strings.Clone(tier), false
 }
+
+// term returns a tier as a term, the same one for each that is defined.
+func (d *definitions) term(tier string) *ast.Term {
+	if tier == "" {
+		return noText
+	}
+	for i, key := range d.tiers {
+		if key == tier {
+			return d.terms[i]
+		}
+	}
+	return textTerm(tier)
+}
+
+var noText = ast.StringTerm("")
 
 type limitDocument struct {
 	Key           string             `json:"key"`
@@ -144,7 +160,7 @@ func (d Definitions) read() (definitions, error) {
 	out := definitions{data: ast.NewObject(ast.Item(ast.StringTerm("tiergate"), ast.ObjectTerm(
 		ast.Item(ast.StringTerm("definitions"), ast.NewTerm(value)))))}
 	for _, t := range sorted {
-		out.tiers = append(out.tiers, t.Key)
+		out.tiers, out.terms = append(out.tiers, t.Key), append(out.terms, textTerm(t.Key))
 	}
 	return out, nil
 }

@@ -12,91 +12,43 @@ import (
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
 
-// A shape says which parts of the input document an evaluation needs. Only those are
-// built: the rest could not be read.
-type shape struct {
-	kinds uint64 // a bit for each leafKind
-	// The first members wanted of what others define; nil is all of them.
-	metadata, userAttributes, attributes []string
-}
-
-func shapeOf(p projection, leaves []leaf) shape {
-	if p.bare {
-		return shape{kinds: ^uint64(0)}
-	}
-	var s shape
-	for _, l := range leaves {
-		first := s.kinds&(1<<l.kind) == 0
-		s.kinds |= 1 << l.kind
-		var names *[]string
-		switch l.kind {
-		case featureMetadata:
-			names = &s.metadata
-		case userAttributes:
-			names = &s.userAttributes
-		case attributes:
-			names = &s.attributes
-		default:
-			continue
-		}
-		if l.sub == nil || !first && *names == nil {
-			*names = nil
-		} else {
-			*names = append(*names, l.sub[0])
-		}
-	}
-	return s
-}
-
-func (s *shape) has(kinds ...leafKind) bool {
-	for _, k := range kinds {
-		if s.kinds&(1<<k) != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// hasAny says whether any kind from first to last is wanted.
-func (s *shape) hasAny(first, last leafKind) bool {
-	return s.kinds>>first&(1<<(last-first+1)-1) != 0
-}
-
-// names of the document as terms, made once.
-var names = func() map[string]*ast.Term {
-	out := map[string]*ast.Term{}
+// names of the leaves as terms, made once.
+var names = func() (out [clockHour + 1]*ast.Term) {
 	for _, s := range schema {
-		for _, name := range s.path {
-			out[name] = ast.StringTerm(name)
-		}
+		out[s.kind] = ast.StringTerm(s.path[len(s.path)-1])
 	}
 	return out
 }()
 
 var (
-	nameFeature, nameSubject, nameAttributes, nameClock = names["feature"], names["subject"], names["attributes"], names["clock"]
-	nameUser, nameTeam, nameKey, nameTier               = names["user"], names["team"], names["key"], names["tier"]
+	nameFeature, nameSubject, nameAttributes, nameClock = ast.StringTerm("feature"), ast.StringTerm("subject"), names[attributes], ast.StringTerm("clock")
+	nameUser, nameTeam, nameKey, nameSettings           = ast.StringTerm("user"), ast.StringTerm("team"), ast.StringTerm("key"), ast.StringTerm("settings")
 )
 
 // A draft is an input document but for the effective tier, so that the one that is asked
 // for it and those that have it share all the rest. Not safe for concurrent use.
 //
-// Every text in it is a copy: what is built may outlive the request, in caches of OPA.
+// Every text of a question in it is a copy: what is built may outlive the request, in caches
+// of OPA. So are those of rows, that none of them holds a page of packed rows.
 type draft struct {
-	shape                    *shape
-	top, subject, attributes [][2]*ast.Term
+	shape               *shape
+	definitions         *definitions
+	feature, clock      *ast.Term // nil when not wanted
+	user, team, key     *ast.Term // nil when there is none
+	attributes          [][2]*ast.Term
+	subjects, documents [4][2]*ast.Term // room for the objects that are made again for each tier
 }
 
-func (s *shape) draft(in *Input) *draft {
-	d := &draft{shape: s, top: make([][2]*ast.Term, 0, 4)}
+func (e *Engine) draft(s *shape, in *Input) draft {
+	d := draft{shape: s, definitions: &e.definitions}
 	if s.hasAny(featureName, featureMetadata) {
-		d.top = append(d.top, ast.Item(nameFeature, s.feature(in.Feature)))
+		d.feature = s.kept.object(objectKey{feature: in.Feature}, func() (*ast.Term, int) { return s.feature(in.Feature), in.Feature.weight() })
 	}
 	if s.hasAny(clockYear, clockHour) {
-		d.top = append(d.top, ast.Item(nameClock, s.clock(&in.Clock)))
+		d.clock = s.clock(&in.Clock)
 	}
 	if s.hasAny(userID, subjectTier) {
-		d.subject = s.subject(&in.Subject)
+		d.readSubject(&in.Subject)
 	}
 	if s.has(attributes, attributesTeam) {
 		d.attributes = s.context(in)
@@ -105,120 +57,148 @@ func (s *shape) draft(in *Input) *draft {
 }
 
 // unresolved is the document that the effective tier is worked out from: it has none.
-func (d *draft) unresolved() *ast.Term { return d.document(d.subject, d.attributes) }
+func (d *draft) unresolved() *ast.Term { return d.document(nil) }
 
 // resolved is the document with an effective tier, where access and limits see it.
-func (d *draft) resolved(tier string) *ast.Term {
-	term := textTerm(tier)
-	subject, attributes := d.subject, d.attributes
-	if d.shape.has(subjectTier) {
-		subject = append(subject, ast.Item(nameTier, term))
-	}
-	if d.shape.has(attributesTier) {
-		attributes = append(attributes, ast.Item(nameTier, term))
-	}
-	return d.document(subject, attributes)
-}
+func (d *draft) resolved(tier string) *ast.Term { return d.document(d.definitions.term(tier)) }
 
-func (d *draft) document(subject, context [][2]*ast.Term) *ast.Term {
-	top := d.top
+func (d *draft) document(tier *ast.Term) *ast.Term {
+	top := d.documents[:0]
+	if d.feature != nil {
+		top = append(top, ast.Item(nameFeature, d.feature))
+	}
+	if d.clock != nil {
+		top = append(top, ast.Item(nameClock, d.clock))
+	}
 	if d.shape.hasAny(userID, subjectTier) {
-		top = append(top, ast.Item(nameSubject, ast.ObjectTerm(subject...)))
+		top = append(top, ast.Item(nameSubject, d.subject(tier)))
 	}
 	if d.shape.hasAny(attributesTier, attributes) {
+		context := d.attributes
+		if tier != nil && d.shape.has(attributesTier) {
+			context = append(context, ast.Item(names[attributesTier], tier))
+		}
 		top = append(top, ast.Item(nameAttributes, ast.ObjectTerm(context...)))
 	}
 	return ast.ObjectTerm(top...)
 }
 
-// members collects the members of one object of the document.
-type members struct {
-	shape *shape
-	items [][2]*ast.Term
+func (d *draft) subject(tier *ast.Term) *ast.Term {
+	items := d.subjects[:0]
+	if d.user != nil {
+		items = append(items, ast.Item(nameUser, d.user))
+	}
+	if d.team != nil {
+		items = append(items, ast.Item(nameTeam, d.team))
+	}
+	if d.key != nil {
+		items = append(items, ast.Item(nameKey, d.key))
+	}
+	if tier != nil && d.shape.has(subjectTier) {
+		items = append(items, ast.Item(names[subjectTier], tier))
+	}
+	return ast.ObjectTerm(items...)
 }
 
-func (s *shape) members(n int) members { return members{s, make([][2]*ast.Term, 0, n)} }
-
-func (m *members) text(kind leafKind, name, value string) {
-	if m.shape.has(kind) {
-		m.items = append(m.items, ast.Item(names[name], textTerm(value)))
+func (d *draft) readSubject(subject *Subject) {
+	s := d.shape
+	if subject.UserID != "" && s.hasAny(userID, userAttributes) {
+		d.user = d.readUser(subject)
+	}
+	if subject.Team != nil && s.hasAny(teamID, teamByKey) {
+		of := objectKey{team: subject.Team, role: subject.Role, byKey: subject.teamByKey()}
+		d.team = s.kept.object(of, func() (*ast.Term, int) { return s.team(subject, d.definitions), subject.Team.weight() })
+	}
+	if key := subject.Key; key != nil && s.has(keyID, keyScopes) {
+		m := members{shape: s}
+		m.text(keyID, key.ID)
+		if s.has(keyScopes) {
+			m.term(names[keyScopes], textsTerm(key.Scopes))
+		}
+		d.key = m.object()
 	}
 }
 
-func (m *members) term(name string, term *ast.Term) {
-	m.items = append(m.items, ast.Item(names[name], term))
-}
-
-func (m *members) object() *ast.Term { return ast.ObjectTerm(m.items...) }
-
-func (s *shape) feature(f *Feature) *ast.Term {
-	m := s.members(7)
-	m.text(featureName, "name", f.name)
-	m.text(featureSet, "set", f.set)
-	m.text(featureType, "type", string(f.typ))
-	if s.has(featureEnabled) {
-		m.term("enabled", ast.InternedTerm(f.enabled))
+func (d *draft) readUser(subject *Subject) *ast.Term {
+	m := members{shape: d.shape}
+	m.text(userID, subject.UserID)
+	if d.shape.has(userTier) {
+		m.term(names[userTier], d.definitions.term(subject.UserTier))
 	}
-	if s.has(featureTiers) {
-		m.term("tiers", textsTerm(f.tiers))
+	if d.shape.has(userTeamTier) {
+		m.term(names[userTeamTier], d.definitions.term(subject.TeamTier))
 	}
-	if s.has(featurePercentage) {
-		m.term("percentage", ast.NewTerm(ast.Number(f.percentage)))
-	}
-	if s.has(featureMetadata) {
-		m.term("metadata", membersTerm(f.metadata, s.metadata))
+	if d.shape.has(userAttributes) {
+		var p jsonvalue.Parser
+		m.term(names[userAttributes], membersTerm(parseAttributes(&p, subject.UserAttributes), d.shape.userAttributes))
 	}
 	return m.object()
 }
 
-func (s *shape) subject(subject *Subject) [][2]*ast.Term {
-	items := make([][2]*ast.Term, 0, 4)
-	if subject.UserID != "" && s.hasAny(userID, userAttributes) {
-		m := s.members(4)
-		m.text(userID, "id", subject.UserID)
-		m.text(userTier, "tier", subject.UserTier)
-		m.text(userTeamTier, "teamTier", subject.TeamTier)
-		if s.has(userAttributes) {
-			var p jsonvalue.Parser
-			m.term("attributes", membersTerm(parseAttributes(&p, subject.UserAttributes), s.userAttributes))
-		}
-		items = append(items, ast.Item(nameUser, m.object()))
-	}
-	if subject.Team != nil && s.hasAny(teamID, teamByKey) {
-		items = append(items, ast.Item(nameTeam, s.team(subject)))
-	}
-	if key := subject.Key; key != nil && s.has(keyID, keyScopes) {
-		m := s.members(2)
-		m.text(keyID, "id", key.ID)
-		if s.has(keyScopes) {
-			m.term("scopes", textsTerm(key.Scopes))
-		}
-		items = append(items, ast.Item(nameKey, m.object()))
-	}
-	return items
+// members collects the members of one object of the document, at most as many as it has
+// room for.
+type members struct {
+	shape *shape
+	n     int
+	items [7][2]*ast.Term
 }
 
-func (s *shape) team(subject *Subject) *ast.Term {
+func (m *members) text(kind leafKind, value string) {
+	if m.shape.has(kind) {
+		m.term(names[kind], textTerm(value))
+	}
+}
+
+func (m *members) term(name, term *ast.Term) {
+	m.items[m.n] = ast.Item(name, term)
+	m.n++
+}
+
+func (m *members) object() *ast.Term { return ast.ObjectTerm(m.items[:m.n]...) }
+
+func (s *shape) feature(f *Feature) *ast.Term {
+	m := members{shape: s}
+	m.text(featureName, f.name)
+	m.text(featureSet, f.set)
+	m.text(featureType, string(f.typ))
+	if s.has(featureEnabled) {
+		m.term(names[featureEnabled], ast.InternedTerm(f.enabled))
+	}
+	if s.has(featureTiers) {
+		m.term(names[featureTiers], textsTerm(f.tiers))
+	}
+	if s.has(featurePercentage) {
+		m.term(names[featurePercentage], ast.NewTerm(ast.Number(f.percentage)))
+	}
+	if s.has(featureMetadata) {
+		m.term(names[featureMetadata], membersTerm(f.metadata, s.metadata))
+	}
+	return m.object()
+}
+
+func (s *shape) team(subject *Subject, definitions *definitions) *ast.Term {
 	row := subject.Team.row
-	m := s.members(6)
-	m.text(teamID, "id", row.ID)
-	m.text(teamTier, "tier", row.Tier)
-	m.text(teamStatus, "status", row.Status)
+	m := members{shape: s}
+	m.text(teamID, row.ID)
+	if s.has(teamTier) {
+		m.term(names[teamTier], definitions.term(row.Tier))
+	}
+	m.text(teamStatus, row.Status)
 	if s.has(teamMaxMembers, teamAllowedFeatures) {
-		inner := s.members(2)
+		inner := members{shape: s}
 		if s.has(teamMaxMembers) {
-			inner.term("maxMembers", ast.InternedTerm(row.Settings.MaxMembers))
+			inner.term(names[teamMaxMembers], ast.InternedTerm(row.Settings.MaxMembers))
 		}
 		if s.has(teamAllowedFeatures) {
-			inner.term("allowedFeatures", textsTerm(row.Settings.AllowedFeatures))
+			inner.term(names[teamAllowedFeatures], textsTerm(row.Settings.AllowedFeatures))
 		}
-		m.term("settings", inner.object())
+		m.term(nameSettings, inner.object())
 	}
 	if subject.Role != "" {
-		m.text(teamRole, "role", subject.Role)
+		m.text(teamRole, subject.Role)
 	}
 	if s.has(teamByKey) {
-		m.term("byKey", ast.InternedTerm(subject.teamByKey()))
+		m.term(names[teamByKey], ast.InternedTerm(subject.teamByKey()))
 	}
 	return m.object()
 }
@@ -237,22 +217,20 @@ func (s *shape) context(in *Input) [][2]*ast.Term {
 		}
 	}
 	if in.Subject.TeamApplies() && s.has(attributesTeam) {
-		items = append(items, ast.Item(nameTeam, textTerm(in.Subject.Team.row.ID)))
+		items = append(items, ast.Item(names[attributesTeam], textTerm(in.Subject.Team.row.ID)))
 	}
 	return items
 }
 
 func (s *shape) clock(c *Clock) *ast.Term {
-	m := s.members(5)
+	m := members{shape: s}
 	for kind := clockYear; kind <= clockHour; kind++ {
 		if s.has(kind) {
-			m.term(clockNames[kind-clockYear], ast.InternedTerm(c.field(kind)))
+			m.term(names[kind], ast.InternedTerm(c.field(kind)))
 		}
 	}
 	return m.object()
 }
-
-var clockNames = [...]string{"year", "month", "day", "weekday", "hour"}
 
 func textTerm(s string) *ast.Term { return ast.StringTerm(strings.Clone(s)) }
 

@@ -65,8 +65,8 @@ type Engine struct {
 	teamLeaves, subjectLeaves, featureLeaves []leaf
 	limitsLeaves                             []leaf
 	tierLeaves                               []leaf
-	// What is built for each evaluation.
-	tierShape, accessShape, limitsShape shape
+	// What is built for the evaluations of tier and access, and of limits.
+	decisionShape, limitsShape shape
 
 	answers  *cache
 	keys     sync.Pool     // of *keyBuilder

@@ -12,11 +12,12 @@ func (e *Engine) Decide(in *Input) (Access, error) {
 		return Access{}, err
 	}
 	defer t.end()
-	tier, err := e.findTier(t, in)
+	d := e.draft(&e.decisionShape, in)
+	tier, err := e.findTier(t, &d)
 	if err != nil {
 		return Access{}, err
 	}
-	return e.decideOn(t, in, tier)
+	return e.decideOn(t, &d, tier)
 }
 
 // Misses is how often the cache had no answer.

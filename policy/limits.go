@@ -48,7 +48,8 @@ func (e *Engine) findLimits(in *Input, tier string) ([]Limit, error) {
 		return nil, err
 	}
 	defer t.end()
-	term, err := e.evaluate(t, e.limits, e.limitsShape.draft(in).resolved(tier))
+	d := e.draft(&e.limitsShape, in)
+	term, err := e.evaluate(t, e.limits, d.resolved(tier))
 	if err != nil {
 		return nil, err
 	}

@@ -66,11 +66,12 @@ func (e *Engine) sampled(in *Input) (Access, error) {
 		return Access{}, err
 	}
 	defer t.end()
-	tier, err := e.knownTier(t, in)
+	d := e.draft(&e.decisionShape, in)
+	tier, err := e.knownTier(t, in, &d)
 	if err != nil {
 		return Access{}, err
 	}
-	return e.decideAs(t, e.accessShape.draft(in), tier)
+	return e.decideAs(t, &d, tier)
 }
 
 // patiently tries up to five times: a machine that is busy with other things is not the
