@@ -11,17 +11,21 @@ import (
 const (
 	firstWait = 100 * time.Millisecond
 	mostWait  = 5 * time.Second
+	mostAnew  = time.Minute // between whole states that were not enough
 )
 
-// A backoff is how long to wait before the next attempt. The zero value has seen none.
-type backoff struct{ failures int }
+// A backoff is how long to wait before the next attempt, most at most.
+type backoff struct {
+	most     time.Duration
+	failures int
+}
 
 func (b *backoff) reset() { b.failures = 0 }
 
 func (b *backoff) next() time.Duration {
-	limit := mostWait
+	limit := b.most
 	if b.failures < 16 {
-		limit = min(mostWait, firstWait<<b.failures)
+		limit = min(b.most, firstWait<<b.failures)
 	}
 	b.failures++
 	return limit/2 + rand.N(limit/2+1)

@@ -14,8 +14,10 @@ import (
 var (
 	// errStartAnew ends a Follow that goes on from a state that is not in force after all.
 	errStartAnew = errors.New("the last-known-good state could not be used; starting with a whole state")
-	errSilent    = errors.New("the source is silent")
-	errBug       = errors.New("bug")
+	// errWhole ends a Follow that only a whole state can follow.
+	errWhole  = errors.New("the whole state is needed")
+	errSilent = errors.New("the source is silent")
+	errBug    = errors.New("bug")
 )
 
 // follow asks the source once, and reports whether it was of use before it was lost.
@@ -99,7 +101,7 @@ func (f *follower) Apply(ctx context.Context, r tiergate.Revision) error {
 	case errors.Is(err, errBug), tiergate.CodeOf(err) == tiergate.Conflict:
 		// What the applier holds is not known, or is nothing that this goes on top of.
 		f.s.from = tiergate.Resume{}
-		f.cancel(err)
+		f.cancel(fmt.Errorf("%w: %w", errWhole, err))
 	case f.s.base != nil && ctx.Err() == nil:
 		// There is nothing to serve but what is on disk. With that in force, the source's
 		// next change would go on top of the wrong state.

@@ -73,10 +73,13 @@ func (s *Syncer) Run(ctx context.Context) error {
 	return nil
 }
 
-// followForEver asks the source again and again until ctx ends.
+// followForEver asks the source again and again until ctx ends. A source that answers is
+// asked soon again, unless the answer ended in a bug or in the need of a whole state: those
+// may come again with each, so they back off on their own until one Follow went well for long.
 func (s *Syncer) followForEver(ctx context.Context) {
-	var wait backoff
+	lost, anew := backoff{most: mostWait}, backoff{most: mostAnew}
 	for ctx.Err() == nil {
+		began := time.Now()
 		heard, err := s.follow(ctx)
 		if ctx.Err() != nil {
 			return
@@ -86,6 +89,10 @@ func (s *Syncer) followForEver(ctx context.Context) {
 			continue
 		}
 		s.tryOnce.Do(func() { close(s.tried) })
+		wait := &lost
+		if errors.Is(err, errWhole) || errors.Is(err, errBug) {
+			wait, heard = &anew, time.Since(began) >= mostAnew
+		}
 		if heard {
 			wait.reset()
 		}
