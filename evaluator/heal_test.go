@@ -190,3 +190,16 @@ func TestEngine_Apply_takes_a_revision_again_that_broke_off(t *testing.T) {
 	}
 	apply(t, e, step(2, boolean("late", nil)))
 }
+
+// A first state that is bad leaves nothing to serve until the next revision puts it right.
+func TestEngine_heals_a_bad_first_state(t *testing.T) {
+	e := newEngine(evaluator.Options{})
+	bad := tiergate.PutOf(&tiergate.User{ID: "zoe", Attributes: raw(`1`)})
+	if err := e.Apply(t.Context(), whole(1, append(conformance.Demo(), bad)...)); tiergate.CodeOf(err) != tiergate.Invalid || e.Current() != nil {
+		t.Fatalf("Apply: %v; in force %v", err, e.Current())
+	}
+	apply(t, e, step(2, tiergate.PutOf(&tiergate.User{ID: "zoe", Tier: "pro"})))
+	if d := ask(t, e, "new-dashboard", `{"targetingKey":"zoe"}`); d.ErrorCode != "" || d.Tier != "pro" {
+		t.Errorf("zoe's decision is %+v", d)
+	}
+}
