@@ -110,6 +110,7 @@ func (db *DB) DeleteFlag(ctx context.Context, id string, w tiergate.Write) (tier
 }
 
 // ImportFlags puts sets and flags in one revision, and returns how many flags were given.
+// What a set has already stays, but for shared rules and metadata that are given anew.
 func (db *DB) ImportFlags(ctx context.Context, sets []tiergate.FlagSet, flags []tiergate.Flag, w tiergate.Write) (tiergate.Written[int], error) {
 	var mentions []mention
 	for i := range flags {
@@ -138,9 +139,11 @@ func (db *DB) ImportFlags(ctx context.Context, sets []tiergate.FlagSet, flags []
 	})
 }
 
+// queueSet adds to a set that is there: its other flags need the rules that they share.
 func queueSet(b *pgx.Batch, s *tiergate.FlagSet) {
 	b.Queue(`insert into flag_sets (name, fractional, evaluators, metadata) values ($1, coalesce(nullif($2, ''), 'v2'), $3, $4)
-		on conflict (name) do update set fractional = excluded.fractional, evaluators = excluded.evaluators, metadata = excluded.metadata`,
+		on conflict (name) do update set fractional = coalesce(nullif($2, ''), flag_sets.fractional),
+		  evaluators = flag_sets.evaluators || excluded.evaluators, metadata = flag_sets.metadata || excluded.metadata`,
 		s.Name, s.Fractional, orEmpty(s.Evaluators), orEmpty(s.Metadata))
 }
 

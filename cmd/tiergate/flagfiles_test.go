@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
 // flagFiles are files as people write them for flagd; that they answer as flagd-core does
@@ -222,5 +224,42 @@ func mount(t *testing.T, dir, version string, text []byte) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "flags.json")); err != nil {
 		link("..data/flags.json", "flags.json")
+	}
+}
+
+// A file that is imported into a set beside another one leaves the other's flags as they
+// were: the rules that they share, and what the set says of itself.
+func TestFlagFiles_imported_into_one_set(t *testing.T) {
+	d := seeded(t)
+	dir := t.TempDir()
+	for name, file := range map[string]string{
+		"first": `{"metadata": {"owner": "shop", "version": 1}, "$evaluators": {"friends": {"in": ["@friend.example", {"var": "email"}]}}, "flags": {
+			"party": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+				"targeting": {"if": [{"$ref": "friends"}, "on", "off"]}}}}`,
+		"second": `{"metadata": {"version": 2}, "$evaluators": {"abroad": {"!=": [{"var": "country"}, "NL"]}}, "flags": {
+			"customs": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+				"targeting": {"if": [{"$ref": "abroad"}, "on", "off"]}}}}`,
+		"third": `{"flags": {"plain": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}}}`,
+	} {
+		save(t, dir, name+".json", []byte(file))
+	}
+	for _, name := range []string{"first", "second", "third"} {
+		if out, code := command(t, "import", "flagd", filepath.Join(dir, name+".json"), "--database", d.url()); code != 0 {
+			t.Fatalf("import %s: exit code %d: %s", name, code, out)
+		}
+	}
+	for _, flag := range []string{"party", "customs", "plain"} {
+		out, code := command(t, "eval", flag, "--context", `{"email": "ann@friend.example", "country": "BE"}`, "--source", d.url())
+		if code != 0 || !strings.Contains(out, `"variant":"on"`) {
+			t.Errorf("%s: exit code %d: %s", flag, code, out)
+		}
+	}
+	var shared string
+	row := pgtest.Connect(t, d.url()).QueryRow(t.Context(), "select metadata::text || fractional from flag_sets where name = 'default'")
+	if err := row.Scan(&shared); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"owner": "shop", "version": 2}v2`; shared != want {
+		t.Errorf("the set is %s, want %s", shared, want)
 	}
 }
