@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -107,37 +108,53 @@ func (e *Engine) decideAs(t *turn, d *draft, tier string) (Access, error) {
 	return answer, nil
 }
 
+var nameAllow, nameReason, nameVariant = ast.StringTerm("allow"), ast.StringTerm("reason"), ast.StringTerm("variant")
+
 // readAccess reads {"allow": bool, "reason": string, "variant": string?}.
 func readAccess(term *ast.Term) (Access, error) {
-	var a Access
 	object, ok := term.Value.(ast.Object)
 	if !ok {
-		return a, wrong(term, "the decision is no object")
+		return Access{}, wrong(term, "the decision is no object")
 	}
-	var allow, reason bool
-	err := object.Iter(func(k, v *ast.Term) error {
-		name, _ := k.Value.(ast.String)
-		text, isText := v.Value.(ast.String)
-		flag, isFlag := v.Value.(ast.Boolean)
-		switch {
-		case name == "allow" && isFlag:
-			a.Allow, allow = bool(flag), true
-		case name == "reason" && isText:
-			a.Reason, reason = strings.Clone(string(text)), true
-		case name == "variant" && isText:
-			a.Variant = strings.Clone(string(text))
-		default:
-			return &wrongAnswer{
-				"the decision is not {allow: boolean, reason: string, variant?: string}", cut(k.String(), 40) + ": " + cut(v.String(), 40),
-			}
+	allow, isFlag := memberOf[ast.Boolean](object, nameAllow)
+	reason, isText := memberOf[ast.String](object, nameReason)
+	variant, named := memberOf[ast.String](object, nameVariant)
+	known := 0
+	for _, is := range [...]bool{isFlag, isText, named} {
+		if is {
+			known++
 		}
-		return nil
-	})
-	if err == nil && !(allow && reason) {
-		err = wrong(term, "the decision needs allow and reason")
 	}
-	if err == nil && len(a.Reason)+len(a.Variant) > tiergate.MaxNameLength*2 {
-		err = &wrongAnswer{what: fmt.Sprintf("the decision has a reason and variant of more than %d bytes", tiergate.MaxNameLength*2)}
+	switch {
+	case known != object.Len():
+		return Access{}, wrongMember(object)
+	case !isFlag || !isText:
+		return Access{}, wrong(term, "the decision needs allow and reason")
+	case len(reason)+len(variant) > tiergate.MaxNameLength*2:
+		return Access{}, &wrongAnswer{what: fmt.Sprintf("the decision has a reason and variant of more than %d bytes", tiergate.MaxNameLength*2)}
 	}
-	return a, err
+	return Access{Allow: bool(allow), Reason: strings.Clone(string(reason)), Variant: strings.Clone(string(variant))}, nil
+}
+
+func memberOf[T ast.Value](object ast.Object, name *ast.Term) (value T, ok bool) {
+	if term := object.Get(name); term != nil {
+		value, ok = term.Value.(T)
+	}
+	return value, ok
+}
+
+// wrongMember names the first member of a decision that has no place in one.
+func wrongMember(object ast.Object) error {
+	for _, k := range object.Keys() {
+		v := object.Get(k).Value
+		_, isText := v.(ast.String)
+		_, isFlag := v.(ast.Boolean)
+		if name, _ := k.Value.(ast.String); name == "allow" && isFlag || (name == "reason" || name == "variant") && isText {
+			continue
+		}
+		return &wrongAnswer{
+			"the decision is not {allow: boolean, reason: string, variant?: string}", cut(k.String(), 40) + ": " + cut(v.String(), 40),
+		}
+	}
+	return errors.New("bug: every member has its place")
 }

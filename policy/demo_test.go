@@ -186,3 +186,36 @@ func TestEngine_Access_hit_allocates_nothing(t *testing.T) {
 		t.Errorf("a hit allocates %v times", n)
 	}
 }
+
+// Whoever is asked about on several tiers is on each one as if on no other: the input, its
+// subject and its attributes equal what they are copied to, by their hashes too.
+func TestEngine_Access_input_is_whole_on_every_tier(t *testing.T) {
+	e, err := policy.Settings{Deadline: time.Second}.Compile(map[string]string{"access.rego": `package tiergate.access
+		copy_of(x) := {k: v | some k, v in x}
+		default decision := {"allow": false, "reason": "no"}
+		decision := {"allow": true, "reason": "yes"} if {
+			copy_of(input) in {input}
+			copy_of(input.subject) in {input.subject}
+			copy_of(input.attributes) in {input.attributes}
+			input.subject.tier == "enterprise"
+			input.attributes.tier == "enterprise"
+		}`}, demoDefinitions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := tiergate.ObjectOf([]string{"plan"}, []tiergate.Value{tiergate.StringOf("any")})
+	for name, c := range map[string]struct {
+		subject policy.Subject
+		want    policy.Access
+	}{
+		"lifted":  {ivanHome, policy.Access{Tier: "free", Reason: "no", Upgrade: "enterprise"}},
+		"is on":   {aliceAcme, policy.Access{Tier: "enterprise", Allow: true, Reason: "yes"}},
+		"by key":  {carolByKey, policy.Access{Tier: "enterprise", Allow: true, Reason: "yes"}},
+		"nobody":  {policy.Subject{}, policy.Access{Tier: "free", Reason: "no", Upgrade: "enterprise"}},
+		"unknown": {unknown, policy.Access{Tier: "free", Reason: "no", Upgrade: "enterprise"}},
+	} {
+		if got, err := e.Decide(&policy.Input{Feature: reports, Subject: c.subject, Attributes: asked}); err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, c.want)
+		}
+	}
+}

@@ -31,12 +31,12 @@ var (
 // Every text of a question in it is a copy: what is built may outlive the request, in caches
 // of OPA. So are those of rows, that none of them holds a page of packed rows.
 type draft struct {
-	shape               *shape
-	definitions         *definitions
-	feature, clock      *ast.Term // nil when not wanted
-	user, team, key     *ast.Term // nil when there is none
-	attributes          [][2]*ast.Term
-	subjects, documents [4][2]*ast.Term // room for the objects that are made again for each tier
+	shape           *shape
+	definitions     *definitions
+	feature, clock  *ast.Term // nil when not wanted
+	user, team, key *ast.Term // nil when there is none
+	attributes      [][2]*ast.Term
+	top, subject    *ast.Term // the document as it was made last, and its subject
 }
 
 func (e *Engine) draft(s *shape, in *Input) draft {
@@ -59,32 +59,54 @@ func (e *Engine) draft(s *shape, in *Input) draft {
 // unresolved is the document that the effective tier is worked out from: it has none.
 func (d *draft) unresolved() *ast.Term { return d.document(nil) }
 
-// resolved is the document with an effective tier, where access and limits see it.
-func (d *draft) resolved(tier string) *ast.Term { return d.document(d.definitions.term(tier)) }
-
-func (d *draft) document(tier *ast.Term) *ast.Term {
-	top := d.documents[:0]
-	if d.feature != nil {
-		top = append(top, ast.Item(nameFeature, d.feature))
+// resolved is the document with an effective tier, where access and limits see it. It is
+// the one of before with another tier: an evaluation leaves nothing behind that holds it.
+func (d *draft) resolved(tier string) *ast.Term {
+	term := d.definitions.term(tier)
+	if d.top == nil {
+		return d.document(term)
 	}
-	if d.clock != nil {
-		top = append(top, ast.Item(nameClock, d.clock))
+	if d.shape.has(subjectTier) {
+		d.subject.Value.(ast.Object).Insert(names[subjectTier], term)
+		d.top.Value.(ast.Object).Insert(nameSubject, d.subject) // the same one, whose hash has changed
 	}
-	if d.shape.hasAny(userID, subjectTier) {
-		top = append(top, ast.Item(nameSubject, d.subject(tier)))
+	if d.shape.has(attributesTier) {
+		d.top.Value.(ast.Object).Insert(nameAttributes, d.context(term))
 	}
-	if d.shape.hasAny(attributesTier, attributes) {
-		context := d.attributes
-		if tier != nil && d.shape.has(attributesTier) {
-			context = append(context, ast.Item(names[attributesTier], tier))
-		}
-		top = append(top, ast.Item(nameAttributes, ast.ObjectTerm(context...)))
-	}
-	return ast.ObjectTerm(top...)
+	return d.top
 }
 
-func (d *draft) subject(tier *ast.Term) *ast.Term {
-	items := d.subjects[:0]
+func (d *draft) document(tier *ast.Term) *ast.Term {
+	var room [4][2]*ast.Term
+	items := room[:0]
+	if d.feature != nil {
+		items = append(items, ast.Item(nameFeature, d.feature))
+	}
+	if d.clock != nil {
+		items = append(items, ast.Item(nameClock, d.clock))
+	}
+	if d.shape.hasAny(userID, subjectTier) {
+		d.subject = d.subjectOn(tier)
+		items = append(items, ast.Item(nameSubject, d.subject))
+	}
+	if d.shape.hasAny(attributesTier, attributes) {
+		items = append(items, ast.Item(nameAttributes, d.context(tier)))
+	}
+	d.top = ast.ObjectTerm(items...)
+	return d.top
+}
+
+func (d *draft) context(tier *ast.Term) *ast.Term {
+	items := d.attributes
+	if tier != nil && d.shape.has(attributesTier) {
+		items = append(items, ast.Item(names[attributesTier], tier))
+	}
+	return ast.ObjectTerm(items...)
+}
+
+func (d *draft) subjectOn(tier *ast.Term) *ast.Term {
+	var room [4][2]*ast.Term
+	items := room[:0]
 	if d.user != nil {
 		items = append(items, ast.Item(nameUser, d.user))
 	}

@@ -100,6 +100,7 @@ func (e *Engine) run(p *entryPoint, input *ast.Term, t *turn) (answer *ast.Term,
 		WithVirtualCache(&t.rules).
 		WithBaseCache(&e.definitions).
 		WithRequestMetadata(noMetadata).
+		WithTime(t.began).
 		Iter(context.Background(), func(result topdown.QueryResult) error {
 			answer = result[answerVar]
 			return nil

@@ -26,7 +26,8 @@ type turn struct {
 
 	over     atomic.Bool // the timer has rung
 	timer    *time.Timer
-	deadline time.Time // of the evaluation under way
+	began    time.Time // the evaluation under way
+	deadline time.Time // of the evaluation under way, zero before the first
 	last     time.Time // the deadline if it is starved
 	// How often OPA has asked during the evaluation under way, and during those before. By
 	// the evaluating goroutine only.
@@ -59,6 +60,7 @@ func (e *Engine) begin(who uint64) (*turn, error) {
 	}
 	t := turns.Get().(*turn)
 	t.engine, t.who, t.place, t.asked, t.before, t.verdict = e, who, e.places, 0, 0, nil
+	t.deadline = time.Time{}
 	return t, nil
 }
 
@@ -74,16 +76,19 @@ func (t *turn) end() {
 	}
 }
 
-// start begins an evaluation's time.
+// start begins an evaluation's time. The timer of an evaluation before goes on: should it
+// ring too early, late sets it again.
 func (t *turn) start() {
 	t.before, t.asked = t.before+t.asked, 0
 	d := t.engine.settings.Deadline
-	now := time.Now()
-	t.deadline, t.last = now.Add(d), now.Add(d*time.Duration(t.engine.settings.patience))
-	t.over.Store(false)
-	if t.timer == nil {
+	first := t.deadline.IsZero()
+	t.began = time.Now()
+	t.deadline, t.last = t.began.Add(d), t.began.Add(d*time.Duration(t.engine.settings.patience))
+	switch {
+	case t.timer == nil:
 		t.timer = time.AfterFunc(d, t.Cancel)
-	} else {
+	case first:
+		t.over.Store(false)
 		t.timer.Reset(d)
 	}
 }
@@ -109,7 +114,8 @@ func (t *turn) Cancelled() bool {
 func (t *turn) late() error {
 	t.over.Store(false)
 	now := time.Now()
-	if now.Before(t.deadline) { // the ring was for an evaluation before, and ours is to come
+	if now.Before(t.deadline) { // the ring was for an evaluation before
+		t.timer.Reset(t.deadline.Sub(now))
 		return nil
 	}
 	t.over.Store(true)
