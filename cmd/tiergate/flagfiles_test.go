@@ -31,7 +31,7 @@ var shoppers = map[string]string{
 func TestFlagFiles(t *testing.T) {
 	d := seeded(t)
 	imported := launch(t, dataDir(t), "sidecar", "--source", d.url())
-	for file, want := range map[string]string{"shop.flagd.json": "17 flags changed, 0 left out, revision ", "drills.flagd.yaml": "4 flags changed, 0 left out, revision "} {
+	for file, want := range map[string]string{"shop.flagd.json": "17 flags imported, 0 left out, revision ", "drills.flagd.yaml": "4 flags imported, 0 left out, revision "} {
 		if out, code := command(t, "import", "flagd", flagFiles+file, "--database", d.url()); code != 0 || !strings.HasPrefix(out, want) {
 			t.Fatalf("import %s: exit code %d: %s", file, code, out)
 		}
@@ -154,6 +154,18 @@ func TestFlagFiles_with_bad_flags(t *testing.T) {
 	for flag, why := range bad {
 		if line := `left out "` + flag + `": `; !strings.Contains(said, line) || !strings.Contains(said, why) {
 			t.Errorf("the import does not say %q and %s: %s", line, why, said)
+		}
+	}
+	for _, c := range []struct {
+		says string
+		more []string
+	}{
+		{"2 flags could be imported, 3 left out\n", []string{"--dry-run"}},
+		{"2 flags imported, 3 left out, revision ", nil},
+		{"2 flags imported, 3 left out, nothing was new\n", nil},
+	} {
+		if out, code := command(t, append([]string{"import", "flagd", path, "--database", d.url()}, c.more...)...); code != 0 || !strings.HasPrefix(out, c.says) {
+			t.Errorf("with %q the exit code is %d, and what is said is %q, want %q", c.more, code, out, c.says)
 		}
 	}
 }

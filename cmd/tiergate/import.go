@@ -48,6 +48,15 @@ func (c *importFlagdCmd) Run(ctx context.Context, log *slog.Logger, out console)
 	for _, p := range file.Problems {
 		fmt.Fprintf(out.err, "left out %q: %s\n", p.Flag, p.Message)
 	}
-	_, err = fmt.Fprintf(out.out, "%s changed, %d left out, revision %s\n", count(written.Thing, "flag", "flags"), len(file.Problems), written.Resume.Revision())
+	done, place := "imported", ""
+	switch {
+	case c.DryRun:
+		done = "could be imported"
+	case written.Resume == tiergate.Resume{}:
+		place = ", nothing was new"
+	default:
+		place = ", revision " + written.Resume.Revision()
+	}
+	_, err = fmt.Fprintf(out.out, "%s %s, %d left out%s\n", count(written.Thing, "flag", "flags"), done, len(file.Problems), place)
 	return err
 }

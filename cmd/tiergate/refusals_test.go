@@ -61,6 +61,7 @@ func TestRefusals_of_the_admin_API(t *testing.T) {
 	refused(t, 1, regexp.QuoteMeta(taken.Addr().String())+" is in use .* --admin-addr",
 		append(slices.Clip(admin), "--admin-token", "x", "--admin-addr", taken.Addr().String())...)
 	refused(t, 1, "set TIERGATE_ADMIN_TOKEN", append(slices.Clip(admin), "--admin-addr", "127.0.0.1:0")...)
+	refused(t, 2, "the tokens of two roles are the same", append(slices.Clip(admin), "--admin-token", "x", "--editor-token", "y", "--viewer-token", "x")...)
 }
 
 // refused runs a command that must end with a code and say why in one sentence, once.

@@ -48,7 +48,7 @@ func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
 		Evaluator:  r.engine,
 		Freshness:  r.syncer.Freshness,
 		StaleAfter: cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter),
-		Credential: credential(auth, r.engine, tiergate.ScopeEvaluate),
+		Credential: credential(auth, r, tiergate.ScopeEvaluate),
 		Version:    version,
 	})
 	app := server.NewApp(server.Config{

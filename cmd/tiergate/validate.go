@@ -10,7 +10,7 @@ import (
 
 // Validate refuses settings that could never do what they say, before anything is opened.
 func (c *devCmd) Validate() error {
-	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check())
+	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check(), c.adminOptions.check())
 }
 
 // Validate does the same for a sidecar.
@@ -20,7 +20,7 @@ func (c *sidecarCmd) Validate() error {
 
 // Validate does the same for the admin API.
 func (c *adminCmd) Validate() error {
-	return cmp.Or(c.opsOptions.check(), c.listenOptions.check())
+	return cmp.Or(c.opsOptions.check(), c.listenOptions.check(), c.adminOptions.check())
 }
 
 // Validate does the same for one evaluation.
@@ -49,6 +49,16 @@ func (o listenOptions) check() error {
 	for _, name := range o.Host {
 		if name == "" || strings.ContainsAny(name, " \t/@*") {
 			return fmt.Errorf("--host %q is not the name of a host, such as flags.example", name)
+		}
+	}
+	return nil
+}
+
+// check holds that a token says which role it is for.
+func (o adminOptions) check() error {
+	for _, pair := range [][2]string{{o.AdminToken, o.EditorToken}, {o.AdminToken, o.ViewerToken}, {o.EditorToken, o.ViewerToken}} {
+		if pair[0] != "" && pair[0] == pair[1] {
+			return errors.New("the tokens of two roles are the same: each role needs its own")
 		}
 	}
 	return nil
