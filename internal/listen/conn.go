@@ -9,7 +9,9 @@ import (
 
 // Timeouts bound what a connection may wait for, so that a server needs to read no clock
 // and to set no deadline for each request: a deadline that is moved costs as much as the
-// decision about a flag. A zero field is no bound.
+// decision about a flag. A zero Write is no bound. Request and Idle are both set or both
+// zero, which is no bound: each ends by moving the deadline of the other. Write and Idle
+// are longer than slack.
 type Timeouts struct {
 	Request time.Duration // from a request's first byte, or the connection's beginning, to the last byte
 	Write   time.Duration // of one write
