@@ -40,7 +40,8 @@ func mentionsOfLimit(l *tiergate.Limit) []mention {
 	return out
 }
 
-// checkMentions refuses a tier that does not exist. It is asked behind the head's lock, so that what it finds is still so when the write commits.
+// checkMentions refuses a tier that does not exist. It is asked behind the head's lock, so
+// that what it finds is still so when the write commits.
 func checkMentions(ctx context.Context, tx pgx.Tx, mentions []mention) error {
 	if len(mentions) == 0 {
 		return nil
