@@ -19,6 +19,8 @@ type Syncer struct {
 	status *status
 	before step // called before each change of the disk
 
+	withdrawn sync.Map // the ids of keys that were revoked or deleted
+
 	tried    chan struct{} // closed once the source was lost and the state files were tried
 	tryOnce  sync.Once
 	applying sync.Mutex // held while a state is put in force; guards the fields below
@@ -123,7 +125,7 @@ func (s *Syncer) openDisk(ctx context.Context) error {
 	store.load()
 	for _, t := range store.tombs {
 		if t.revoked {
-			s.revoked[t.key] = true
+			s.revoke(t.key)
 		}
 	}
 	s.store, s.base = store, store.next(ctx)
@@ -259,6 +261,9 @@ func (s *Syncer) pass(ctx context.Context, r *tiergate.Revision) *passage {
 			}
 			if c.Put == nil && !isWhole {
 				p.tombs = append(p.tombs, tombstone{kind: c.Kind, key: c.Key})
+				if c.Kind == tiergate.KindKey {
+					s.withdrawn.Store(c.Key, nil)
+				}
 			}
 			if k, ok := c.Put.(*tiergate.Key); ok {
 				c.Put = s.stayRevoked(k, p)
@@ -274,12 +279,28 @@ func (s *Syncer) pass(ctx context.Context, r *tiergate.Revision) *passage {
 	return p
 }
 
+// revoke remembers for good that a key was revoked.
+func (s *Syncer) revoke(id string) {
+	s.revoked[id] = true
+	s.withdrawn.Store(id, nil)
+}
+
+// Withdrawn says whether the key of that id was seen revoked or deleted. The state in force
+// may not say so: a revision that is refused, such as for its policy, keeps the one before
+// it in force, and must not keep a key alive that somebody took away.
+func (s *Syncer) Withdrawn(id string) bool {
+	_, is := s.withdrawn.Load(id)
+	return is
+}
+
 func (s *Syncer) stayRevoked(k *tiergate.Key, p *passage) *tiergate.Key {
 	switch {
+	case k.State != tiergate.KeyRevoked && !s.revoked[k.ID]:
+		s.withdrawn.Delete(k.ID)
 	case k.State == tiergate.KeyRevoked && !s.revoked[k.ID]:
-		s.revoked[k.ID] = true
+		s.revoke(k.ID)
 		p.tombs = append(p.tombs, tombstone{revoked: true, kind: tiergate.KindKey, key: k.ID})
-	case k.State != tiergate.KeyRevoked && s.revoked[k.ID]:
+	case k.State != tiergate.KeyRevoked:
 		again := *k
 		again.State = tiergate.KeyRevoked
 		return &again
