@@ -219,3 +219,41 @@ func TestEngine_Access_input_is_whole_on_every_tier(t *testing.T) {
 		}
 	}
 }
+
+// A decision with nothing remembered makes few objects: what it costs is mostly these.
+func TestEngine_Access_uncached_allocates_little(t *testing.T) {
+	e := compileDemo(t)
+	in := &policy.Input{Feature: reports, Subject: ivanHome}
+	if n := testing.AllocsPerRun(1000, func() { _, _ = e.Decide(in) }); n > 150 {
+		t.Errorf("a decision allocates %v times", n)
+	}
+}
+
+// The terms that are kept of one feature, team or pair of tiers are no other's.
+func TestEngine_Access_kept_terms_are_their_own(t *testing.T) {
+	e := compileDemo(t)
+	for range 2 {
+		for i, c := range []struct {
+			subject policy.Subject
+			tier    string
+			allow   bool
+		}{
+			{policy.Subject{UserID: "a", UserTier: "free", TeamTier: "pro"}, "pro", false},
+			{policy.Subject{UserID: "a", UserTier: "enterprise", TeamTier: "pro"}, "enterprise", true},
+			{policy.Subject{UserID: "a", UserTier: "pro", TeamTier: "free"}, "pro", false},
+			{policy.Subject{UserID: "a", UserTier: "free", Team: acme}, "free", false},
+			{policy.Subject{UserID: "a", UserTier: "free", Team: acme, Role: "OWNER"}, "enterprise", true},
+			{policy.Subject{UserID: "a", UserTier: "free", Team: acme, Key: acmeKey}, "enterprise", true},
+			{policy.Subject{UserID: "a", UserTier: "free", Team: initech, Role: "OWNER"}, "free", true},
+			{policy.Subject{UserID: "a", UserTier: "free", Team: closed, Role: "OWNER"}, "free", false},
+			{policy.Subject{}, "free", false},
+		} {
+			if got, err := e.Decide(&policy.Input{Feature: reports, Subject: c.subject}); err != nil || got.Tier != c.tier || got.Allow != c.allow {
+				t.Errorf("%d: %+v, %v", i, got, err)
+			}
+		}
+		if got, err := e.Decide(&policy.Input{Feature: everyone, Subject: carol}); err != nil || got.Reason != "everyone" {
+			t.Errorf("everyone's: %+v, %v", got, err)
+		}
+	}
+}

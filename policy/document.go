@@ -125,7 +125,12 @@ func (d *draft) subjectOn(tier *ast.Term) *ast.Term {
 func (d *draft) readSubject(subject *Subject) {
 	s := d.shape
 	if subject.UserID != "" && s.hasAny(userID, userAttributes) {
-		d.user = d.readUser(subject)
+		if s.has(userID, userAttributes) {
+			d.user = d.readUser(subject)
+		} else {
+			of := objectKey{userTier: subject.UserTier, teamTier: subject.TeamTier}
+			d.user = s.kept.object(of, func() (*ast.Term, int) { return d.readUser(subject), subject.weight() })
+		}
 	}
 	if subject.Team != nil && s.hasAny(teamID, teamByKey) {
 		of := objectKey{team: subject.Team, role: subject.Role, byKey: subject.teamByKey()}

@@ -10,8 +10,8 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-// keptObjects are the objects of input documents that were made last of features and teams,
-// which are immutable and asked about again and again. It has a fixed number of slots, and
+// keptObjects are the objects of input documents that were made last of features, teams and
+// users' tiers, which are immutable and asked about again and again. It has a fixed number of slots, and
 // one object takes another's. It is safe for concurrent use; nil keeps nothing.
 type keptObjects struct {
 	seed  maphash.Seed
@@ -23,12 +23,14 @@ type keptObject struct {
 	term *ast.Term
 }
 
-// An objectKey is a feature, or a team as it is to one subject.
+// An objectKey is a feature, a team as it is to one subject, or a user of whom nothing but
+// the tiers is wanted.
 type objectKey struct {
-	feature *Feature
-	team    *Team
-	role    string
-	byKey   bool
+	feature            *Feature
+	team               *Team
+	role               string
+	byKey              bool
+	userTier, teamTier string // the user's own and that of the teams; of neither feature nor team
 }
 
 const (
@@ -51,11 +53,13 @@ func (k *keptObjects) object(of objectKey, build func() (*ast.Term, int)) *ast.T
 	}
 	term, weight := build()
 	if weight <= keptWeight {
-		of.role = strings.Clone(of.role)
+		of.role, of.userTier, of.teamTier = strings.Clone(of.role), strings.Clone(of.userTier), strings.Clone(of.teamTier)
 		slot.Store(&keptObject{of, term})
 	}
 	return term
 }
+
+func (s *Subject) weight() int { return len(s.UserTier) + len(s.TeamTier) }
 
 func (f *Feature) weight() int {
 	return len(f.name) + len(f.set) + weightOfTexts(f.tiers) + weightOfValue(f.metadata)
