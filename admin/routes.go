@@ -33,7 +33,7 @@ var routes = map[string]route{
 	"getTier":    {http.MethodGet, "/api/tiers/{key}", "tiers.read", "Read a tier"},
 	"putTier":    {http.MethodPut, "/api/tiers/{key}", "tiers.write", "Replace a tier's definition"},
 	"patchTier":  {http.MethodPatch, "/api/tiers/{key}", "tiers.write", "Change parts of a tier"},
-	"deleteTier": {http.MethodDelete, "/api/tiers/{key}", "tiers.write", "Delete a tier that nobody is on"},
+	"deleteTier": {http.MethodDelete, "/api/tiers/{key}", "tiers.write", "Delete a tier that nothing names"},
 
 	"listLimits":  {http.MethodGet, "/api/limits", "limits.read", "List limits, or those of one feature"},
 	"createLimit": {http.MethodPost, "/api/limits", "limits.write", "Create a limit"},
