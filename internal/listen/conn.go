@@ -11,7 +11,8 @@ import (
 // and to set no deadline for each request: a deadline that is moved costs as much as the
 // decision about a flag. A zero Write is no bound. Request and Idle are both set or both
 // zero, which is no bound: each ends by moving the deadline of the other. Write and Idle
-// are longer than slack.
+// are longer than slack. Whatever a client sends after we have written, also the rest of a
+// TLS handshake and a body after 100 Continue, is a next request.
 type Timeouts struct {
 	Request time.Duration // from a request's first byte, or the connection's beginning, to the last byte
 	Write   time.Duration // of one write
