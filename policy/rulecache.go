@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
@@ -118,17 +120,17 @@ func (c *ruleCache) find(f *ruleFrame, name ast.Ref) *ruleAnswer {
 // sameName compares from the end, where names differ. Terms are the same as in OPA's
 // cache: those that are equal and have one hash.
 func sameName(a, b []*ast.Term) bool {
-	for i := len(a) - 1; i >= 0; i-- {
-		if a[i] == b[i] {
+	for i, term := range slices.Backward(a) {
+		if term == b[i] {
 			continue
 		}
-		if text, ok := a[i].Value.(ast.String); ok {
+		if text, ok := term.Value.(ast.String); ok {
 			if other, ok := b[i].Value.(ast.String); !ok || text != other {
 				return false
 			}
 			continue
 		}
-		if a[i].Hash() != b[i].Hash() || !a[i].Equal(b[i]) {
+		if term.Hash() != b[i].Hash() || !term.Equal(b[i]) {
 			return false
 		}
 	}
