@@ -40,8 +40,9 @@ type Resource struct {
 	ID   string // "" for a list or a thing that is yet to be
 }
 
-// maxSecret bounds a presented secret, so that hashing it costs nothing to speak of.
-const maxSecret = 512
+// MaxSecret bounds a presented secret, so that hashing it costs nothing to speak of. One
+// that is longer opens nothing.
+const MaxSecret = 512
 
 // callerOf finds out who sends a request. All tokens are compared, each in constant time,
 // so that the time of an answer says nothing about any of them.
@@ -52,7 +53,7 @@ func (a *api) callerOf(c *fiber.Ctx) (tiergate.Caller, error) {
 		return tiergate.Caller{}, refused
 	}
 	scheme, secret, _ := strings.Cut(string(values[0]), " ")
-	if !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > maxSecret {
+	if !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > MaxSecret {
 		return tiergate.Caller{}, refused
 	}
 	hash := sha256.Sum256([]byte(secret))

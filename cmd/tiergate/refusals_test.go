@@ -62,6 +62,9 @@ func TestRefusals_of_the_admin_API(t *testing.T) {
 		append(slices.Clip(admin), "--admin-token", "x", "--admin-addr", taken.Addr().String())...)
 	refused(t, 1, "set TIERGATE_ADMIN_TOKEN", append(slices.Clip(admin), "--admin-addr", "127.0.0.1:0")...)
 	refused(t, 2, "the tokens of two roles are the same", append(slices.Clip(admin), "--admin-token", "x", "--editor-token", "y", "--viewer-token", "x")...)
+	for _, token := range []string{"x\n", " x", "x\ty", strings.Repeat("x", 513)} {
+		refused(t, 2, "--viewer-token could never be presented", append(slices.Clip(admin), "--admin-token", "y", "--viewer-token", token)...)
+	}
 }
 
 // refused runs a command that must end with a code and say why in one sentence, once.

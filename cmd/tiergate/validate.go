@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
+
+	"github.com/tiergate/tiergate/admin"
 )
 
 // Validate refuses settings that could never do what they say, before anything is opened.
@@ -54,8 +57,15 @@ func (o listenOptions) check() error {
 	return nil
 }
 
-// check holds that a token says which role it is for.
+// check holds that each token can come in a header as it is, and says which role it is for.
 func (o adminOptions) check() error {
+	for _, t := range []struct{ flag, secret string }{
+		{"--admin-token", o.AdminToken}, {"--editor-token", o.EditorToken}, {"--viewer-token", o.ViewerToken},
+	} {
+		if len(t.secret) > admin.MaxSecret || strings.TrimSpace(t.secret) != t.secret || strings.ContainsFunc(t.secret, unicode.IsControl) {
+			return fmt.Errorf("%s could never be presented: it is longer than %d bytes, or has spaces around it or control characters in it", t.flag, admin.MaxSecret)
+		}
+	}
 	for _, pair := range [][2]string{{o.AdminToken, o.EditorToken}, {o.AdminToken, o.ViewerToken}, {o.EditorToken, o.ViewerToken}} {
 		if pair[0] != "" && pair[0] == pair[1] {
 			return errors.New("the tokens of two roles are the same: each role needs its own")
