@@ -4,7 +4,7 @@ LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # What runs again under the race detector: the rooms where goroutines meet.
-RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./internal/pmap/...
+RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./internal/pmap/... ./internal/listen/...
 # Tests of allocations: the race detector makes sync.Pool forget, so they run without it only.
 ALLOCS    := (?i)alloc
 
@@ -32,7 +32,7 @@ fmt: need-go ## format everything
 	$(LINT) fmt ./...
 
 bench: need-go need-postgres ## measure, side by side with the floors
-	$(GO) run -C bench . 
+	$(GO) run -C bench .
 
 fuzz: need-go ## each fuzz target for FUZZTIME (default 60s)
 	@./tools/fuzz.sh $(or $(FUZZTIME),60s)

@@ -72,7 +72,8 @@ type FlagService interface {
 	UpdateFlag(ctx context.Context, f Flag, w Write) (Written[Flag], error)
 	DeleteFlag(ctx context.Context, id string, w Write) (Written[Flag], error)
 	// ImportFlags puts all flags of the sets that are given in one revision: a flag of the
-	// same set and name is replaced, and nothing is deleted.
+	// same set and name is replaced, a set that is there gains the given shared rules and
+	// metadata, and nothing is deleted.
 	ImportFlags(ctx context.Context, sets []FlagSet, flags []Flag, w Write) (Written[int], error)
 }
 
