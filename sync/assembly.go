@@ -62,6 +62,20 @@ type assembly struct {
 	from     map[thingID]string // the file of each thing
 	sets     map[string]*tiergate.FlagSet
 	problems []string
+
+	// What has no good content, so that nobody here knows what it said before: "" for
+	// nothing, and the first such problem. Without flags others can still be decided.
+	lostFlags, lostRules string
+}
+
+// lost remembers a problem of a file that was never good.
+func (a *assembly) lost(rules bool, problem string) {
+	if rules {
+		a.lostRules = cmp.Or(a.lostRules, problem)
+	} else {
+		a.lostFlags = cmp.Or(a.lostFlags, problem)
+	}
+	a.problems = append(a.problems, problem)
 }
 
 func (a *assembly) problem(format string, args ...any) {

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -33,6 +34,11 @@ type FileOptions struct {
 // back are changes like any other. A file that cannot be read keeps its last good content
 // and is a problem; a file that vanished counts as deleted once it stayed away for a moment.
 //
+// At the start there is no last good content. A policy, tiers.yaml or teams.yaml that cannot
+// be used then must not stand for none: the folder is not followed until it is mended, so
+// that the last-known-good state serves, or nothing. The same goes for flags where such a
+// state is there; else the flags of the other files are served.
+//
 // Each FileSource is a history of its own, with a random epoch and revisions from 1: after
 // a restart the state is handed over whole. It is followed by one Syncer at a time.
 type FileSource struct {
@@ -43,6 +49,7 @@ type FileSource struct {
 	following sync.Mutex // held by Follow; guards the fields below
 	folder    folder
 	sent      state // what was handed over as revision rev
+	resumed   bool  // another state is in force, or can be
 	epoch     string
 	rev       int64
 
@@ -96,7 +103,7 @@ func (s *FileSource) Follow(ctx context.Context, from tiergate.Resume, f tiergat
 	}
 	defer s.following.Unlock()
 	if from != (tiergate.Resume{Epoch: s.epoch, Rev: s.rev}) {
-		s.sent = nil
+		s.sent, s.resumed = nil, from != tiergate.Resume{}
 	}
 	w := s.watch(s.dir, s.opts.Log) // before the first look, so that no change falls between
 	defer func() { w.close() }()
@@ -157,12 +164,15 @@ func (s *FileSource) look(ctx context.Context, f tiergate.Follower) (again time.
 		s.report([]string{err.Error() + "; what was read before stays in force"})
 		return 0, err
 	}
-	next, problems := s.folder.assemble(ctx)
+	a := s.folder.assemble(ctx)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	s.report(problems)
-	whole := s.sent == nil
+	s.report(a.problems)
+	next, whole := a.state, s.sent == nil
+	if lost := cmp.Or(a.lostRules, s.known(a.lostFlags)); whole && lost != "" {
+		return 0, fmt.Errorf("read the folder of flag files: %s", lost)
+	}
 	if changes := next.since(s.sent); whole || len(changes) > 0 {
 		s.rev++
 		s.sent = next
@@ -182,6 +192,14 @@ func (s *FileSource) look(ctx context.Context, f tiergate.Follower) (again time.
 	}
 	f.Confirm(asOf)
 	return 0, nil
+}
+
+// known returns problem where a state is known that did not have it.
+func (s *FileSource) known(problem string) string {
+	if s.resumed {
+		return problem
+	}
+	return ""
 }
 
 // report keeps the problems and logs those that are new.

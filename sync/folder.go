@@ -206,8 +206,8 @@ func (f *file) take(name string, data []byte) (err error) {
 }
 
 // assemble puts the files together, in the order of their names, and says what is wrong.
-func (d *folder) assemble(ctx context.Context) (state, []string) {
-	a := assembly{state: state{}, from: map[thingID]string{}, sets: map[string]*tiergate.FlagSet{}}
+func (d *folder) assemble(ctx context.Context) *assembly {
+	a := &assembly{state: state{}, from: map[thingID]string{}, sets: map[string]*tiergate.FlagSet{}}
 	modules := map[string]string{}
 	hasTiers := false
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
@@ -217,7 +217,7 @@ func (d *folder) assemble(ctx context.Context) (state, []string) {
 		case f.good:
 			a.problem("%s: %s; its last good content stays in force", name, oneLine(f.problem))
 		default:
-			a.problem("%s: %s", name, oneLine(f.problem))
+			a.lost(isSettings(name) || filepath.Ext(name) == ".rego", fmt.Sprintf("%s: %s", name, oneLine(f.problem)))
 		}
 		switch {
 		case f.flags != nil:
@@ -236,10 +236,10 @@ func (d *folder) assemble(ctx context.Context) (state, []string) {
 		a.put("", &tiergate.Tier{Key: "free", Name: "Free"})
 	}
 	a.checkTiers()
-	if bundle := d.admitted(ctx, modules, &a); bundle != nil {
+	if bundle := d.admitted(ctx, modules, a); bundle != nil {
 		a.put("", bundle)
 	}
-	return a.state, a.problems
+	return a
 }
 
 // admitted returns the policy bundle to be in force: the one of these modules, or if they
@@ -267,11 +267,11 @@ func (d *folder) admitted(ctx context.Context, modules map[string]string, a *ass
 		}
 	}
 	if d.refused != nil {
-		stays := "the built-in policy stays in force"
 		if d.bundle != nil {
-			stays = "the last good policy stays in force"
+			a.problem("the policy is not admitted: %v; the last good policy stays in force", d.refused)
+		} else {
+			a.lost(true, fmt.Sprintf("the policy is not admitted: %v", d.refused))
 		}
-		a.problem("the policy is not admitted: %v; %s", d.refused, stays)
 	}
 	return d.bundle
 }

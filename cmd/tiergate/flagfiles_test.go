@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -284,5 +285,54 @@ func TestFlagFiles_imported_into_one_set(t *testing.T) {
 	}
 	if want := `{"owner": "shop", "version": 2}v2`; shared != want {
 		t.Errorf("the set is %s, want %s", shared, want)
+	}
+}
+
+// A restart with a policy that cannot be read serves what was known before, and never
+// without the policy; without anything known there is nothing to serve.
+func TestSidecar_restarts_with_a_broken_folder(t *testing.T) {
+	dir, data := t.TempDir(), dataDir(t)
+	save(t, dir, "flags.json", []byte(`{"flags": {"theme": {"state": "ENABLED", "variants": {"a": 1, "b": 2}, "defaultVariant": "a"}}}`))
+	policy := []byte(`package tiergate.access
+
+default decision := {"allow": true, "reason": "anybody"}
+
+decision := {"allow": false, "reason": "barred"} if input.subject.user.id == "mallory"
+`)
+	save(t, dir, "access.rego", policy)
+	barred := func(p *program) bool {
+		_, got := p.ask(t, "theme", map[string]any{"targetingKey": "mallory"})
+		return value(got, "metadata", "denyReason") == "barred"
+	}
+	p := launch(t, data, "sidecar", "--source", "file:"+dir)
+	p.waitReady(t)
+	if !barred(p) {
+		t.Error("mallory is let in")
+	}
+	p.stop(t, syscall.SIGTERM)
+
+	save(t, dir, "access.rego", []byte("package broken {"))
+	p = launch(t, data, "sidecar", "--source", "file:"+dir)
+	p.eventually(t, "the last-known-good state is in force", func() bool { return strings.Contains(p.get("/status"), "last-known-good") })
+	if status := p.get("/status"); !barred(p) || !strings.Contains(status, "access.rego:1:") {
+		t.Errorf("mallory is let in, or the reason is not told: %s", status)
+	}
+	save(t, dir, "access.rego", policy)
+	p.eventually(t, "the mended folder is in force", func() bool { return strings.Contains(p.get("/status"), `"problems":[]`) })
+	if !barred(p) {
+		t.Error("mallory is let in")
+	}
+	p.stop(t, syscall.SIGTERM)
+
+	save(t, dir, "access.rego", []byte("package broken {"))
+	p = launch(t, dataDir(t), "sidecar", "--source", "file:"+dir)
+	p.eventually(t, "the broken policy is named", func() bool { return strings.Contains(p.get("/status"), "access.rego:1:") })
+	if status, got := p.ask(t, "theme", nil); status != 503 || value(got, "errorCode") != "PROVIDER_NOT_READY" {
+		t.Errorf("without anything known the answer is %d: %v", status, got)
+	}
+	save(t, dir, "access.rego", policy)
+	p.waitReady(t)
+	if !barred(p) {
+		t.Error("mallory is let in")
 	}
 }
