@@ -86,7 +86,7 @@ func (db *DB) UpdateFlag(ctx context.Context, f tiergate.Flag, w tiergate.Write)
 		out, err := one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
 			update feature_flags set "set" = $2, name = $3, title = $4, description = $5, type = $6, enabled = $7, variants = $8,
 			  default_variant = $9, off_variant = $10, rules = $11, metadata = $12
-			where id = $1 and ($13 = 0 or version = $13)
+			where id = $1 and ($13::bigint = 0 or version = $13)
 			returning image(feature_flags)`, append(flagArgs(&f), w.IfVersion)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return f, missed(ctx, tx, "flag", flagVersion, f.ID)
@@ -101,7 +101,7 @@ const flagVersion = `select version from feature_flags where id = $1`
 func (db *DB) DeleteFlag(ctx context.Context, id string, w tiergate.Write) (tiergate.Written[tiergate.Flag], error) {
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Flag, error) {
 		f, err := one[tiergate.Flag](ctx, tx, tiergate.KindFlag, `
-			delete from feature_flags where id = $1 and ($2 = 0 or version = $2) returning image(feature_flags)`, id, w.IfVersion)
+			delete from feature_flags where id = $1 and ($2::bigint = 0 or version = $2) returning image(feature_flags)`, id, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return f, missed(ctx, tx, "flag", flagVersion, id)
 		}

@@ -68,7 +68,7 @@ func (db *DB) UpdateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 		out, err := one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
 			update limits set key = $2, feature = $3, kind = $4, scope = $5, class = $6, period = $7, zone = $8,
 			  amounts = $9, bursts = $10, cost = $11, on_unavailable = $12
-			where id = $1 and ($13 = 0 or version = $13)
+			where id = $1 and ($13::bigint = 0 or version = $13)
 			returning image(limits)`, append(limitArgs(&l), w.IfVersion)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return l, missed(ctx, tx, "limit", limitVersion, l.ID)
@@ -83,7 +83,7 @@ const limitVersion = `select version from limits where id = $1`
 func (db *DB) DeleteLimit(ctx context.Context, id string, w tiergate.Write) (tiergate.Written[tiergate.Limit], error) {
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Limit, error) {
 		l, err := one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
-			delete from limits where id = $1 and ($2 = 0 or version = $2) returning image(limits)`, id, w.IfVersion)
+			delete from limits where id = $1 and ($2::bigint = 0 or version = $2) returning image(limits)`, id, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return l, missed(ctx, tx, "limit", limitVersion, id)
 		}

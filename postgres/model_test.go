@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,13 @@ func TestTiers(t *testing.T) {
 	if _, err := db.CreateTier(t.Context(), tiergate.Tier{Key: "x", Name: "X", Rank: 11}, clerk); err != nil {
 		t.Fatal(err)
 	}
+	never := tiergate.Write{IfVersion: math.MaxInt64}
+	if _, err := db.UpdateTier(t.Context(), tiergate.Tier{Key: "x", Name: "Y", Rank: 12}, never); tiergate.CodeOf(err) != tiergate.Stale {
+		t.Errorf("update of a version that never was: %v, want stale", err)
+	}
+	if _, err := db.DeleteTier(t.Context(), "x", never); tiergate.CodeOf(err) != tiergate.Stale {
+		t.Errorf("delete of a version that never was: %v, want stale", err)
+	}
 	up, err := db.UpdateTier(t.Context(), tiergate.Tier{Key: "x", Name: "Y", Rank: 12}, tiergate.Write{IfVersion: 1})
 	if err != nil || up.Thing.Version != 2 || up.Thing.Name != "Y" {
 		t.Errorf("update = %+v, %v", up, err)
@@ -194,6 +202,10 @@ func TestLimits_teams_users(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Cost = 7
+	never := tiergate.Write{IfVersion: math.MaxInt64}
+	if _, err := db.UpdateLimit(t.Context(), l, never); tiergate.CodeOf(err) != tiergate.Stale {
+		t.Errorf("update of a version that never was: %v, want stale", err)
+	}
 	if up, err := db.UpdateLimit(t.Context(), l, tiergate.Write{IfVersion: 1}); err != nil || up.Thing.Cost != 7 || up.Thing.Version != 2 {
 		t.Errorf("update = %+v, %v", up, err)
 	}

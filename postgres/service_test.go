@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,7 +79,7 @@ func TestFlags_refuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	stale, f := clerk, made.Thing
-	stale.IfVersion = 7
+	stale.IfVersion = math.MaxInt64 // the admin API's for a tag that it never gave out
 	bad := boolFlag("b")
 	bad.Rules.Percentage = 101
 	zero := boolFlag("c")

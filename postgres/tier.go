@@ -49,7 +49,7 @@ func (db *DB) UpdateTier(ctx context.Context, t tiergate.Tier, w tiergate.Write)
 	}
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Tier, error) {
 		out, err := one[tiergate.Tier](ctx, tx, tiergate.KindTier, `
-			update tiers set name = $2, rank = $3 where key = $1 and ($4 = 0 or version = $4) returning image(tiers)`,
+			update tiers set name = $2, rank = $3 where key = $1 and ($4::bigint = 0 or version = $4) returning image(tiers)`,
 			t.Key, t.Name, t.Rank, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return t, missed(ctx, tx, "tier", tierVersion, t.Key)
@@ -64,7 +64,7 @@ const tierVersion = `select version from tiers where key = $1`
 func (db *DB) DeleteTier(ctx context.Context, key string, w tiergate.Write) (tiergate.Written[tiergate.Tier], error) {
 	return write(ctx, db, w, func(ctx context.Context, tx pgx.Tx) (tiergate.Tier, error) {
 		t, err := one[tiergate.Tier](ctx, tx, tiergate.KindTier, `
-			select image(t) from tiers t where key = $1 and ($2 = 0 or version = $2)`, key, w.IfVersion)
+			select image(t) from tiers t where key = $1 and ($2::bigint = 0 or version = $2)`, key, w.IfVersion)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return t, missed(ctx, tx, "tier", tierVersion, key)
 		}
