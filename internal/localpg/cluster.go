@@ -226,6 +226,9 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 
 func (c *Cluster) stop() error {
 	err := c.process.stop()
+	if filepath.Dir(c.place.socket) != c.place.base {
+		_ = os.Remove(c.place.socket) // a folder of its own elsewhere; it stays when something is in it
+	}
 	c.log.Info("postgres stopped", "data", c.place.data)
 	return errors.Join(err, c.lock.Close())
 }

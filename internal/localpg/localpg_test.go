@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -228,14 +229,19 @@ func TestStart_refuses(t *testing.T) {
 	}
 }
 
-// A path too long for a socket gets its socket elsewhere.
+// A path too long for a socket gets its socket elsewhere, and nothing stays there.
 func TestStart_in_a_long_path(t *testing.T) {
 	c := start(t, filepath.Join(folder(t), strings.Repeat("long", 30)))
-	t.Cleanup(func() { _ = os.RemoveAll(c.place.socket) })
 	sql(t, c, "select 1")
 	u, err := url.Parse(c.URL("x"))
 	if err != nil || u.Path != "/x" || u.Query().Get("host") != c.place.socket {
 		t.Errorf("the URL is %q", c.URL("x"))
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.place.socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the end the socket's folder is there: %v", err)
 	}
 }
 
