@@ -150,6 +150,9 @@ func (s *Syncer) Freshness() tiergate.Freshness {
 	return f
 }
 
+// AsOf returns Freshness's time alone; it is cheap enough for each request.
+func (s *Syncer) AsOf() time.Time { return s.status.asOf() }
+
 // Refused returns how many revisions were refused since the start.
 func (s *Syncer) Refused() uint64 {
 	s.status.mu.Lock()

@@ -46,7 +46,7 @@ func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
 	}
 	door := ofrep.New(ofrep.Config{
 		Evaluator:  r.engine,
-		Freshness:  r.syncer.Freshness,
+		AsOf:       r.syncer.AsOf,
 		StaleAfter: cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter),
 		Credential: credential(auth, r, tiergate.ScopeEvaluate),
 		Version:    version,

@@ -26,17 +26,22 @@ var reservedMembers = func() [][]byte {
 	return out
 }()
 
-// begin writes what the headers and the metadata of each answer have in common.
+// begin writes what the headers and the metadata of each answer have in common; the latter
+// is mostly as it was in the request before.
 func (c *call) begin(ctx *fasthttp.RequestCtx) {
 	const open = `"revision":"`
-	c.meta = append(c.meta[:0], open...)
-	c.meta = append(append(c.meta, c.resume.Epoch[:min(8, len(c.resume.Epoch))]...), '-')
-	c.meta = strconv.AppendInt(c.meta, c.resume.Rev, 10)
-	ctx.Response.Header.SetCanonical(headerRevision, c.meta[len(open):])
-	c.meta = append(c.meta, '"')
-	if c.stale {
-		c.meta = append(c.meta, `,"stale":true`...)
+	of := state{epoch: c.resume.Epoch, rev: c.resume.Rev, stale: c.stale}
+	if c.metaOf != of || len(c.meta) == 0 {
+		c.metaOf = of
+		c.meta = append(c.meta[:0], open...)
+		c.meta = append(append(c.meta, of.epoch[:min(8, len(of.epoch))]...), '-')
+		c.meta = append(strconv.AppendInt(c.meta, of.rev, 10), '"')
+		c.revision = len(c.meta) - 1
+		if of.stale {
+			c.meta = append(c.meta, `,"stale":true`...)
+		}
 	}
+	ctx.Response.Header.SetCanonical(headerRevision, c.meta[len(open):c.revision])
 }
 
 // single answers about one flag.

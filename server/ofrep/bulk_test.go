@@ -90,11 +90,11 @@ func TestETag_covers_the_question(t *testing.T) {
 	stale := new(atomic.Bool)
 	cfg := ofrep.Config{
 		Evaluator: evaluator, StaleAfter: time.Minute, Now: func() time.Time { return now },
-		Freshness: func() tiergate.Freshness {
+		AsOf: func() time.Time {
 			if stale.Load() {
-				return tiergate.Freshness{}
+				return time.Time{}
 			}
-			return tiergate.Freshness{AsOf: now}
+			return now
 		},
 	}
 	a := asker{t, serve(t, appOf(cfg))}
@@ -261,7 +261,7 @@ func TestETag_is_not_given_to_what_may_pass(t *testing.T) {
 func TestStale_is_said(t *testing.T) {
 	addr := serve(t, appOf(ofrep.Config{
 		Evaluator: fakeOf(demo()), StaleAfter: time.Second,
-		Freshness: func() tiergate.Freshness { return tiergate.Freshness{AsOf: time.Now().Add(-time.Hour)} },
+		AsOf: func() time.Time { return time.Now().Add(-time.Hour) },
 	}))
 	for _, path := range []string{flags + "/on", flags + "/nope", flags} {
 		if got := exchange(t, addr, post(path, "{}", quiet), 1)[0]; !strings.Contains(got.body, `"stale":true`) {

@@ -30,8 +30,9 @@ const (
 // Config says what the door answers from. Only Evaluator is needed.
 type Config struct {
 	Evaluator tiergate.Evaluator
-	// Freshness says how old the state is; nil means that it is never stale.
-	Freshness func() tiergate.Freshness
+	// AsOf says what time the state in force is of; nil means that it is never stale. It is
+	// asked for each request.
+	AsOf func() time.Time
 	// StaleAfter is the age from which answers say that they are stale; 0 means never.
 	StaleAfter time.Duration
 	// Credential finds a caller's API key; nil means that callers need none.
@@ -70,6 +71,15 @@ type call struct {
 	selected bool // the caller chose the flag set
 	stale    bool
 	meta     []byte // the members that the metadata of each answer begins with
+	metaOf   state  // what meta says
+	revision int    // where the revision ends in meta
+}
+
+// state is what the metadata of each answer tells.
+type state struct {
+	epoch string
+	rev   int64
+	stale bool
 }
 
 // handle answers one request: which resource, then what both kinds need, then the answer.

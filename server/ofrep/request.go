@@ -108,7 +108,7 @@ func encoded(encoding []byte) bool {
 }
 
 func (d *door) stale(now time.Time) bool {
-	return d.cfg.Freshness != nil && d.cfg.StaleAfter > 0 && d.cfg.Freshness().Age(now) > d.cfg.StaleAfter
+	return d.cfg.AsOf != nil && d.cfg.StaleAfter > 0 && now.Sub(d.cfg.AsOf()) > d.cfg.StaleAfter
 }
 
 // admit finds out who asks.
