@@ -8,7 +8,7 @@ RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/...
 # Tests of allocations: the race detector makes sync.Pool forget, so they run without it only.
 ALLOCS    := (?i)alloc
 
-.PHONY: help run build test check fmt bench fuzz clean
+.PHONY: help run build test check fmt bench fuzz profile clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -36,6 +36,10 @@ bench: need-go need-postgres ## measure, side by side with the floors
 
 fuzz: need-go ## each fuzz target for FUZZTIME (default 60s)
 	@./tools/fuzz.sh $(or $(FUZZTIME),60s)
+
+profile: need-go ## measure anew what the compiler optimizes for (cmd/tiergate/default.pgo)
+	$(GO) test -trimpath ./server/ofrep -run '^$$' -bench 'Door/(static|tiergated|fractional)|Request/(single|bulk)' -benchtime 3s \
+	  -cpuprofile "$(CURDIR)/cmd/tiergate/default.pgo" -o "$$(mktemp)"
 
 clean: ## remove what was built and the dev database
 	rm -rf bin data
