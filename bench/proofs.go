@@ -21,7 +21,7 @@ func (b *bencher) proofs(ctx context.Context) error {
 	return b.torn(ctx)
 }
 
-var tally = regexp.MustCompile(`(\d+) policies .*, (\d+) comparisons, (\d+) hits, .*`)
+var tally = regexp.MustCompile(`differential: (\d+) comparisons, (\d+) hits, (\d+) differences, .*`)
 
 func (b *bencher) differential(ctx context.Context, comparisons int) error {
 	cmd := exec.CommandContext(ctx, "go", "-C", b.root, "test", "./policy", "-count=1", "-run", "^TestDifferential_cached_against_plain$", "-v", "-timeout", "120m")
@@ -34,10 +34,11 @@ func (b *bencher) differential(ctx context.Context, comparisons int) error {
 	if line == nil {
 		return fmt.Errorf("the test of the policy's cache does not say what it did: %s", out)
 	}
-	compared, _ := strconv.ParseFloat(string(line[2]), 64)
-	hits, _ := strconv.ParseFloat(string(line[3]), 64)
+	compared, _ := strconv.ParseFloat(string(line[1]), 64)
+	hits, _ := strconv.ParseFloat(string(line[2]), 64)
+	differences, _ := strconv.ParseFloat(string(line[3]), 64)
 	b.out.say(string(line[0]))
-	b.out.row("differences", cell{"", 0, atMost(0)})
+	b.out.row("differences", cell{"", differences, atMost(0)})
 	b.out.row("comparisons", cell{"", compared, atLeast(1_000_000)}, cell{"% hits", 100 * hits / compared, atLeast(50)})
 	return nil
 }
