@@ -12,7 +12,10 @@ import (
 
 // decide answers without the cache: the tier, then access with that tier, then for a
 // denial the lowest tier that would be allowed.
-func (e *Engine) decide(in *Input) (Access, error) {
+func (e *Engine) decide(in *Input) (Access, error) { return e.decideWith(in, true) }
+
+// decideWith is decide, with or without the search for a tier that would be allowed.
+func (e *Engine) decideWith(in *Input, search bool) (Access, error) {
 	t, err := e.begin(e.whoAsks(in))
 	if err != nil {
 		return Access{}, err
@@ -22,6 +25,9 @@ func (e *Engine) decide(in *Input) (Access, error) {
 	tier, err := e.knownTier(t, in, &d)
 	if err != nil {
 		return Access{}, err
+	}
+	if !search {
+		return e.decideAs(t, &d, tier)
 	}
 	return e.decideOn(t, &d, tier)
 }

@@ -58,20 +58,7 @@ func (e *Engine) tryDecision(s sample) error {
 // sampled is decide, but where there are many tiers without the search for one that would
 // be allowed: there are samples on each tier.
 func (e *Engine) sampled(in *Input) (Access, error) {
-	if len(e.definitions.tiers) <= thoroughTiers {
-		return e.decide(in)
-	}
-	t, err := e.begin(e.whoAsks(in))
-	if err != nil {
-		return Access{}, err
-	}
-	defer t.end()
-	d := e.draft(&e.decisionShape, in)
-	tier, err := e.knownTier(t, in, &d)
-	if err != nil {
-		return Access{}, err
-	}
-	return e.decideAs(t, &d, tier)
+	return e.decideWith(in, len(e.definitions.tiers) <= thoroughTiers)
 }
 
 // patiently tries up to five times: a machine that is busy with other things is not the
