@@ -17,6 +17,9 @@ const (
 	NotFound     Code = "not_found"    // there is no such thing, or the caller may not know of it
 	Conflict     Code = "conflict"     // it exists already, or the state does not allow it
 	Stale        Code = "stale"        // an If-Match that no longer holds
+	KeyReused    Code = "key_reused"   // an idempotency key that stands for another request
+	Gone         Code = "gone"         // it was there, and its time is over
+	Exhausted    Code = "exhausted"    // a limit has not as much left
 	Unavailable  Code = "unavailable"  // something behind us is away; trying again may help
 	Internal     Code = "internal"     // a bug or a broken dependency; people see no details
 )

@@ -28,7 +28,11 @@ type Limit struct {
 	// Period is "second" or "minute" for a rate, "hour", "day", "week", "month", "year"
 	// or "lifetime" for a quota, and "" otherwise.
 	Period string `json:"period,omitempty"`
-	Zone   string `json:"zone,omitempty"` // IANA zone of calendar periods; "" is UTC
+	Zone   string `json:"zone,omitempty"` // IANA zone of calendar periods and of Anchor; "" is UTC
+	// Anchor is when the first period of a quota began, such as "2026-01-31" or
+	// "2026-01-31T15:00:00": the others begin as far apart as the period says, in Zone. "" is
+	// the calendar: the first of the month, Monday, midnight.
+	Anchor string `json:"anchor,omitempty"`
 	// Amounts are the units by tier key; null is unlimited, a tier that is left out gets 0.
 	Amounts map[string]*int64 `json:"amounts"`
 	// Bursts are what a rate lets through at once, by tier key; a tier left out gets its amount.
