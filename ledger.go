@@ -37,8 +37,9 @@ type Ledger interface {
 	// means that it must never spend again.
 	Exchange(ctx context.Context, x Exchange) (Exchanged, error)
 	// Retire ends a holder whose process is gone, once all of its usage has been uploaded:
-	// what it did not use is free again. Like an Exchange it needs the holder's token.
-	Retire(ctx context.Context, holder, previous, token string) error
+	// what it did not use is free again. Like an Exchange it needs the holder's newest token,
+	// else it is ErrFenced; Conflict when the ledger has not counted the log so far.
+	Retire(ctx context.Context, r Retirement) error
 	// Upload counts a batch of usage, once however often it is sent.
 	Upload(ctx context.Context, b UsageBatch) (Uploaded, error)
 }
@@ -59,9 +60,17 @@ type Exchange struct {
 	Rates           []RateAsk
 }
 
-// A LeaseAsk is what a holder says of one of its leases, and what it wants to hold. A lease
-// is named by its holder, its bucket and its Fence, which the holder counts up from 1 for
-// each new lease of a bucket.
+// A Retirement ends a holder; see Ledger.
+type Retirement struct {
+	Holder          string
+	Previous, Token string // as in Exchange
+	Log             string // the log that holds all of the holder's usage …
+	At              int64  // … and the place up to which it was uploaded
+}
+
+// A LeaseAsk is what a holder says of one of its leases, and what it wants to hold. There is
+// one lease for each holder and bucket. Granted and Spent count since the lease began, over
+// all its fences.
 type LeaseAsk struct {
 	Bucket Bucket
 	Period Period // when the bucket counts; outside of it nothing is granted
@@ -70,15 +79,17 @@ type LeaseAsk struct {
 	Amount int64
 	Rev    int64
 
+	// Fence begins at 1 and is one more each time the holder takes up a lease that it gave
+	// back. What is said under an older fence is late, and changes nothing.
 	Fence   int64
-	Granted int64 // the units that the holder knows to have been granted under Fence, ever
-	Spent   int64 // the units that it has spent under Fence, ever
+	Granted int64 // the units that the holder knows to have been granted
+	Spent   int64 // the units that it has spent
 
 	// Need is what waiting callers need beyond Spent, Least the smallest of them: less than
 	// Least is not granted. Want is what the holder would like to hold beyond Spent; it gets
 	// more than Need only while there is plenty.
 	Need, Least, Want int64
-	// Seal gives the lease back: nothing is spent under Fence any more.
+	// Seal gives back what is not spent: nothing more is spent under this fence.
 	Seal bool
 }
 
@@ -88,14 +99,14 @@ type LeaseState string
 // The states of a lease.
 const (
 	LeaseActive  LeaseState = "ACTIVE"  // its holder may spend it
-	LeaseSealed  LeaseState = "SEALED"  // given back, or taken for used up; final
+	LeaseSealed  LeaseState = "SEALED"  // given back; a larger fence opens it again
 	LeaseForfeit LeaseState = "FORFEIT" // its holder is silent: set aside until it speaks or somebody reconciles
 )
 
 // A LeaseAnswer is what the ledger says about one lease.
 type LeaseAnswer struct {
-	State   LeaseState // LeaseActive or LeaseSealed
-	Granted int64      // the units granted under the fence, ever
+	State   LeaseState // LeaseActive, or LeaseSealed: nothing may be spent under the fence
+	Granted int64      // the units granted since the lease began
 	// Available is what is left for all, and Outstanding what others hold and may yet give
 	// back, both after this message. Available is negative after a limit was lowered.
 	Available, Outstanding int64
@@ -152,7 +163,6 @@ type Usage struct {
 type Spend struct {
 	Bucket Bucket `json:"bucket"`
 	Holder string `json:"holder,omitempty"`
-	Fence  int64  `json:"fence,omitempty"`
 	Units  int64  `json:"units"`
 }
 
