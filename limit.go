@@ -79,6 +79,9 @@ func (l *Limit) Validate() error {
 	if _, err := time.LoadLocation(l.Zone); err != nil {
 		return FieldErrorf("zone", "zone %q is not an IANA time zone", l.Zone)
 	}
+	if _, err := ParseFallback(l.OnUnavailable); err != nil {
+		return err
+	}
 	return l.validateAmounts()
 }
 
