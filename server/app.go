@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -44,6 +45,10 @@ type Door struct {
 	Name   string // names it in metrics
 	Prefix string // the path that its requests begin with, such as "/ofrep/"
 	Handle fasthttp.RequestHandler
+	// Bodiless is a path below Prefix at which bodies are never read, "" for none: a proxy
+	// that asks there may name the length of a body that it does not send. Such a connection
+	// ends with the answer, whatever comes behind its header.
+	Bodiless string
 	// Refuse writes an error in the door's own form, for a request that never reaches
 	// Handle or that made it panic. nil means a problem document.
 	Refuse func(ctx *fasthttp.RequestCtx, status int, detail string)
@@ -71,6 +76,9 @@ func NewApp(cfg Config, doors ...Door) *fiber.App {
 	s := app.Server()
 	s.Handler, s.ConnState = c.guard(f), c.changed
 	s.ErrorHandler = f.connectionFailed
+	if slices.ContainsFunc(doors, func(d Door) bool { return d.Bodiless != "" }) {
+		s.HeaderReceived = f.headerReceived
+	}
 	s.CloseOnShutdown = true
 	s.LazyRequestTime = true
 	return app

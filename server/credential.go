@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -38,4 +39,27 @@ func Credential(ctx *fasthttp.RequestCtx, resolve Resolver) (*tiergate.Key, erro
 		return nil, tiergate.Errorf(tiergate.Unauthorized, "an API key is needed: send Authorization: Bearer or X-API-Key")
 	}
 	return resolve(text)
+}
+
+// Admit is Credential for a door: without an error the key, which is nil when nobody needs
+// one. Otherwise status and detail are the answer, whose headers have been set.
+func Admit(ctx *fasthttp.RequestCtx, resolve Resolver) (key *tiergate.Key, status int, detail string) {
+	key, err := Credential(ctx, resolve)
+	if err == nil && (key != nil || resolve == nil) {
+		return key, 0, ""
+	}
+	h := &ctx.Response.Header
+	switch tiergate.CodeOf(err) {
+	case tiergate.Forbidden: // the key is valid: its holder may know why it is not enough
+		e, _ := errors.AsType[*tiergate.Error](err)
+		return nil, fasthttp.StatusForbidden, e.Message
+	case tiergate.Unavailable:
+		h.Set(fasthttp.HeaderRetryAfter, "1")
+		return nil, fasthttp.StatusServiceUnavailable, "the API keys have not been loaded yet"
+	case tiergate.Unauthorized:
+		h.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		return nil, fasthttp.StatusUnauthorized, "no valid API key: send Authorization: Bearer or X-API-Key"
+	}
+	// A resolver without key and without error would let everybody in.
+	return nil, fasthttp.StatusInternalServerError, "the API key could not be checked"
 }

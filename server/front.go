@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime/debug"
 	"strings"
-	"unsafe"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -59,9 +58,9 @@ func (f *front) doorOf(d Door) frontDoor {
 
 // doorFor returns the door of a request, by its path as it was sent.
 func (f *front) doorFor(ctx *fasthttp.RequestCtx) *frontDoor {
-	path := view(ctx.URI().PathOriginal())
+	path := View(ctx.URI().PathOriginal())
 	if path == "" { // the target is no URI
-		path = view(ctx.RequestURI())
+		path = View(ctx.RequestURI())
 	}
 	for i := range f.doors {
 		if strings.HasPrefix(path, f.doors[i].Prefix) {
@@ -90,7 +89,7 @@ func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {
 		ctx.SetConnectionClose()
 		return
 	}
-	if !f.cfg.Hosts.Serves(ctx.LocalAddr(), view(ctx.Request.Header.Host())) {
+	if !f.cfg.Hosts.Serves(ctx.LocalAddr(), View(ctx.Request.Header.Host())) {
 		door.Refuse(ctx, fasthttp.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
 		return
 	}
@@ -98,6 +97,25 @@ func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {
 		return
 	}
 	door.Handle(ctx)
+	if door.bodiless(&ctx.Request.Header) && declaresBody(&ctx.Request.Header) {
+		ctx.SetConnectionClose()
+		listen.Linger(ctx.Conn())
+	}
+}
+
+// bodiless reports whether a request's body is not to be read.
+func (d *frontDoor) bodiless(h *fasthttp.RequestHeader) bool {
+	return d.Bodiless != "" && strings.HasPrefix(View(h.RequestURI()), d.Bodiless)
+}
+
+// headerReceived lets no body be waited for where none is read.
+func (f *front) headerReceived(h *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
+	for i := range f.doors {
+		if f.doors[i].bodiless(h) {
+			h.SetContentLength(0)
+		}
+	}
+	return unchanged
 }
 
 // survive turns a panic into an answer of 500 and closes the connection.
@@ -154,6 +172,3 @@ func isType[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
-
-// view returns b as a string that is valid only as long as b is.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

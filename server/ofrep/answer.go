@@ -3,12 +3,12 @@ package ofrep
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
+	"github.com/tiergate/tiergate/server"
 )
 
 const jsonType = "application/json"
@@ -34,14 +34,13 @@ func (c *call) begin(ctx *fasthttp.RequestCtx) {
 	if c.metaOf != of || len(c.meta) == 0 {
 		c.metaOf = of
 		c.meta = append(c.meta[:0], open...)
-		c.meta = append(append(c.meta, of.epoch[:min(8, len(of.epoch))]...), '-')
-		c.meta = append(strconv.AppendInt(c.meta, of.rev, 10), '"')
+		c.meta = append(server.AppendRevision(c.meta, &c.resume), '"')
 		c.revision = len(c.meta) - 1
 		if of.stale {
 			c.meta = append(c.meta, `,"stale":true`...)
 		}
 	}
-	ctx.Response.Header.SetCanonical(headerRevision, c.meta[len(open):c.revision])
+	server.SetRevision(ctx, c.meta[len(open):c.revision])
 }
 
 // single answers about one flag.
@@ -70,25 +69,25 @@ func statusOf(code tiergate.ErrorCode) int {
 // appendDecision appends a decision as OFREP has it: an evaluation without value means the
 // code default.
 func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byte {
-	b = appendString(append(b, `{"key":`...), flag)
+	b = server.AppendString(append(b, `{"key":`...), flag)
 	if d.ErrorCode != "" {
-		b = appendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
-		b = appendString(append(b, `,"errorDetails":`...), d.ErrorDetails)
+		b = server.AppendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
+		b = server.AppendString(append(b, `,"errorDetails":`...), d.ErrorDetails)
 	} else {
 		b = append(append(b, `,"reason":"`...), d.Reason...)
-		b = appendString(append(b, `","variant":`...), d.Variant)
+		b = server.AppendString(append(b, `","variant":`...), d.Variant)
 		if d.Value != nil {
 			b = append(append(b, `,"value":`...), d.Value...)
 		}
 	}
 	b = append(append(b, `,"metadata":{`...), c.meta...)
 	if d.Tier != "" {
-		b = appendString(append(b, `,"tier":`...), d.Tier)
+		b = server.AppendString(append(b, `,"tier":`...), d.Tier)
 	}
 	if d.Denied {
-		b = appendString(append(b, `,"denied":true,"denyReason":`...), d.DenyReason)
+		b = server.AppendString(append(b, `,"denied":true,"denyReason":`...), d.DenyReason)
 		if d.Upgrade != "" {
-			b = appendString(append(b, `,"upgrade":`...), d.Upgrade)
+			b = server.AppendString(append(b, `,"upgrade":`...), d.Upgrade)
 		}
 	}
 	return append(appendOwn(b, d.Metadata), '}', '}')
@@ -129,7 +128,7 @@ next:
 func fail(ctx *fasthttp.RequestCtx, status int, code tiergate.ErrorCode, details string) {
 	name, _, _ := resource(ctx)
 	b := ctx.Response.SwapBody(nil)[:0]
-	b = jsonvalue.AppendString(append(b, `{"key":`...), view(name))
+	b = jsonvalue.AppendString(append(b, `{"key":`...), server.View(name))
 	b = jsonvalue.AppendString(append(b, `,"errorCode":`...), string(code))
 	b = jsonvalue.AppendString(append(b, `,"errorDetails":`...), details)
 	ctx.Response.SwapBody(append(b, `,"metadata":{}}`...))

@@ -2,7 +2,6 @@ package ofrep
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -48,15 +47,15 @@ func New(cfg Config) server.Door {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &door{cfg: cfg}
+	d := &door{cfg: cfg, state: server.Revisions{Evaluator: cfg.Evaluator, AsOf: cfg.AsOf, StaleAfter: cfg.StaleAfter}}
 	d.calls.New = func() any { return new(call) }
 	return server.Door{Name: "ofrep", Prefix: prefix, Handle: d.handle, Refuse: refuse}
 }
 
 type door struct {
-	cfg     Config
-	calls   sync.Pool    // of *call
-	waiting atomic.Int32 // the requests that wait for a revision
+	cfg   Config
+	state server.Revisions
+	calls sync.Pool // of *call
 }
 
 // A call is all that one request needs, kept for the next. What it hands to a Generation

@@ -2,11 +2,8 @@ package ofrep
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 	"strings"
-	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,10 +13,8 @@ import (
 
 // The headers that we read, in the form in which fasthttp keeps them.
 var (
-	headerSelector    = []byte("Flagd-Selector")
-	headerMinRevision = []byte("Tiergate-Min-Revision")
-	headerRevision    = []byte("Tiergate-Revision")
-	headerETag        = []byte("Etag")
+	headerSelector = []byte("Flagd-Selector")
+	headerETag     = []byte("Etag")
 )
 
 // resource says which resource a path names: a flag, decoded and valid until the request
@@ -72,7 +67,7 @@ func unhex(b byte) int {
 func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 	body := ctx.Request.Body()
 	switch {
-	case encoded(ctx.Request.Header.ContentEncoding()):
+	case server.Encoded(ctx):
 		refuse(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not have a Content-Encoding")
 		return false
 	case len(body) > MaxBodyBytes:
@@ -85,59 +80,37 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the flags have not been loaded yet")
 		return false
 	}
-	if want := ctx.Request.Header.PeekCanonical(headerMinRevision); len(want) > 0 && !d.reach(ctx, c, view(want)) {
+	gen, status, detail := d.state.Demanded(ctx, c.gen)
+	if c.gen = gen; gen == nil {
+		fail(ctx, status, tiergate.General, detail)
 		return false
 	}
-	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: view(name)}
+	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: server.View(name)}
 	if d.cfg.Credential != nil && !d.admit(ctx, c) {
 		return false
 	}
 	if !c.selectSet(ctx) {
 		return false
 	}
-	c.stale = d.stale(c.req.Now)
+	c.stale = d.state.Stale(c.req.Now)
 	c.resume = c.gen.Resume()
 	c.begin(ctx)
 	return c.readContext(ctx, body)
 }
 
-// encoded reports whether a body is something else than what its length says. The name for
-// no encoding does not belong into a request, and some clients send it all the same.
-func encoded(encoding []byte) bool {
-	return len(encoding) > 0 && !strings.EqualFold(view(encoding), "identity")
-}
-
-func (d *door) stale(now time.Time) bool {
-	return d.cfg.AsOf != nil && d.cfg.StaleAfter > 0 && now.Sub(d.cfg.AsOf()) > d.cfg.StaleAfter
-}
-
 // admit finds out who asks.
 func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
-	key, err := server.Credential(ctx, d.cfg.Credential)
-	if err == nil && key != nil {
+	key, status, detail := server.Admit(ctx, d.cfg.Credential)
+	if status == 0 {
 		c.req.Key = key
 		return true
 	}
-	switch tiergate.CodeOf(err) {
-	case tiergate.Forbidden:
-		fail(ctx, fasthttp.StatusForbidden, tiergate.General, forbidden(err))
-	case tiergate.Unavailable:
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
-		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the API keys have not been loaded yet")
-	case tiergate.Unauthorized:
-		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		fail(ctx, fasthttp.StatusUnauthorized, tiergate.General, "no valid API key: send Authorization: Bearer or X-API-Key")
-	default: // a resolver without key and without error would let everybody in
-		fail(ctx, fasthttp.StatusInternalServerError, tiergate.General, "the API key could not be checked")
+	code := tiergate.General
+	if status == fasthttp.StatusServiceUnavailable {
+		code = tiergate.ProviderNotReady
 	}
+	fail(ctx, status, code, detail)
 	return false
-}
-
-// forbidden is what a caller is told about a key that is valid and may not be used here:
-// the resolver's sentence without its cause.
-func forbidden(err error) string {
-	e, _ := errors.AsType[*tiergate.Error](err)
-	return e.Message
 }
 
 // selectSet finds the flag set: the selector's, or the only one of the credential, or the
@@ -147,7 +120,7 @@ func (c *call) selectSet(ctx *fasthttp.RequestCtx) bool {
 	selector := ctx.Request.Header.PeekCanonical(headerSelector)
 	c.selected = len(selector) > 0
 	if c.selected {
-		name, set, found := strings.Cut(view(selector), "=")
+		name, set, found := strings.Cut(server.View(selector), "=")
 		if !found || name != "flagSetId" || strings.Contains(set, "=") {
 			fail(ctx, fasthttp.StatusBadRequest, tiergate.General, "Flagd-Selector is not flagSetId=NAME: flags are selected by their set only")
 			return false
@@ -213,6 +186,3 @@ func (c *call) readID(ctx *fasthttp.RequestCtx, name string, to *string) bool {
 	}
 	return true
 }
-
-// view returns b as a string that is valid only as long as b is.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

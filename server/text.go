@@ -1,4 +1,4 @@
-package ofrep
+package server
 
 import (
 	"encoding/binary"
@@ -7,9 +7,9 @@ import (
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
 
-// appendString appends s as a JSON string. Names of flags, variants and tiers are nearly
+// AppendString appends s as a JSON string. Names of flags, variants and tiers are nearly
 // always plain, and looking at eight bytes at a time halves the cost of a bulk answer.
-func appendString(b []byte, s string) []byte {
+func AppendString(b []byte, s string) []byte {
 	if !plain(s) {
 		return jsonvalue.AppendString(b, s)
 	}
@@ -40,3 +40,6 @@ func plain(s string) bool {
 	}
 	return true
 }
+
+// View returns b as a string that is valid only as long as b is unchanged.
+func View(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
