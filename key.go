@@ -26,6 +26,7 @@ const (
 // nothing here.
 const (
 	ScopeEvaluate = "evaluate" // ask for decisions about flags, over any protocol
+	ScopeConsume  = "consume"  // take from limits, record usage, hold reservations; and ask
 )
 
 // Allows reports whether the key may be used for what a scope names. A key without scopes

@@ -94,7 +94,8 @@ func (r UseReason) Status() int {
 
 // A Gate says who may use what, and takes it. A Verdict's error is Invalid (the call can never
 // work), Conflict (the same idempotency key is being worked on), KeyReused, or Unavailable
-// (nothing has been loaded yet). Safe for concurrent use.
+// (nothing has been loaded yet). What a Use points to is read during the call and not kept
+// after it, or copied. Safe for concurrent use.
 type Gate interface {
 	// Check answers as Consume would, and takes nothing.
 	Check(ctx context.Context, u *Use) (Verdict, error)
@@ -118,6 +119,16 @@ type Reservations interface {
 	Commit(ctx context.Context, id string, by Owner, actual int64, capped bool) (Reservation, error)
 	Release(ctx context.Context, id string, by Owner) (Reservation, error)
 	Reservation(ctx context.Context, id string, by Owner) (Reservation, error)
+}
+
+// Gauges keep which things a subject holds, such as seats, for the gauge limits of a feature.
+// Holding what is held and dropping what is not change nothing. A Verdict and its errors are
+// as Gate's: there is no room is UseExhausted. Safe for concurrent use.
+type Gauges interface {
+	Hold(ctx context.Context, u *Use, item string) (Verdict, error)
+	Drop(ctx context.Context, u *Use, item string) (Verdict, error)
+	// Replace makes items, of which no two are equal, all that is held, whatever the limit.
+	Replace(ctx context.Context, u *Use, items []string) (Verdict, error)
 }
 
 // An Owner is whose reservations a caller may touch: those of one team, or of everybody when

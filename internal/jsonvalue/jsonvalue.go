@@ -33,6 +33,7 @@ type Parser struct {
 	digits  []byte
 	left    int
 	deep    int
+	twice   bool
 	err     error
 }
 
@@ -47,10 +48,14 @@ func (p *Parser) ParseWithin(data []byte, depth int) (tiergate.Value, error) {
 		return tiergate.Value{}, fmt.Errorf("not JSON: %.120s", err.Error())
 	}
 	p.items, p.keys, p.holders, p.digits = p.items[:0], p.keys[:0], p.holders[:0], p.digits[:0]
-	p.left, p.deep, p.err = MaxElements, min(depth, 256), nil
+	p.left, p.deep, p.twice, p.err = MaxElements, min(depth, 256), false, nil
 	v := p.convert(doc, 0)
 	return v, p.err
 }
+
+// Repeated reports whether an object of the document that was parsed last has equal keys, for
+// callers that will not guess which of them was meant.
+func (p *Parser) Repeated() bool { return p.twice }
 
 // Parse reads one document into memory of its own.
 func Parse(data []byte) (tiergate.Value, error) {
@@ -136,6 +141,7 @@ func (p *Parser) object(doc *fastjson.Value, depth int) tiergate.Value {
 		}
 		k := unsafeString(key)
 		i, again := seen.find(keys[:at], k)
+		p.twice = p.twice || again
 		if !again {
 			i, at = at, at+1
 			keys[i] = k

@@ -2,6 +2,7 @@ package jsonvalue_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -55,6 +56,29 @@ func TestParse_last_key_counts(t *testing.T) {
 	}
 	if got := string(jsonvalue.Append(nil, v)); got != `{"a":3,"b":2}` {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Equal keys are told of, at any depth and in objects of any size, and not those of the document before.
+func TestParser_Repeated(t *testing.T) {
+	var p jsonvalue.Parser
+	many := ""
+	for i := range 40 {
+		many += fmt.Sprintf(`"k%d":1,`, i)
+	}
+	for text, want := range map[string]bool{
+		`{"a":1,"a":2}`: true, `{"a":{"b":[{"c":1,"c":1}]}}`: true, `{"a":1,"\u0061":2}`: true,
+		"{" + many + `"k7":2}`: true,
+		`{"a":{"a":{"a":1}}}`:  false, `[{"a":1},{"a":1}]`: false, `{"a":1,"A":2}`: false, "{" + many + `"z":2}`: false,
+	} {
+		for range 2 {
+			if _, err := p.Parse([]byte(text)); err != nil || p.Repeated() != want {
+				t.Errorf("%.80s: repeated is %v, %v", text, p.Repeated(), err)
+			}
+		}
+		if _, err := p.Parse([]byte(`{"a":1}`)); err != nil || p.Repeated() {
+			t.Errorf("after %.80s: repeated is %v, %v", text, p.Repeated(), err)
+		}
 	}
 }
 
