@@ -27,9 +27,9 @@ func (t *tx) applyRow(c tiergate.Change) error {
 	case tiergate.KindKey:
 		return t.applyKey(c)
 	case tiergate.KindOverride:
-		return change(t, c, func(_, _ *tiergate.Override) {})
+		return change(t, c, noted[tiergate.Override](t))
 	case tiergate.KindGrant:
-		return change(t, c, func(_, _ *tiergate.Grant) {})
+		return change(t, c, noted[tiergate.Grant](t))
 	}
 	return tiergate.Errorf(tiergate.Invalid, "there is no such kind of thing")
 }

@@ -91,6 +91,8 @@ type tx struct {
 	keys  *pmap.MapEdit[*tiergate.Key]
 	delta Delta
 
+	touched touched
+
 	flags   *pmap.MapEdit[*tiergate.Flag]
 	sets    map[string]*pmap.SortedEdit[named] // the sets that a revision that is not whole touched
 	arrived []*tiergate.Flag                   // the flags of a whole state
@@ -152,7 +154,7 @@ func (t *tx) commit(r tiergate.Revision) *View {
 	v := &View{
 		resume: r.Resume, at: r.At, db: t.db, users: t.users, words: t.words, count: t.count,
 		known: t.known.Map(), slots: t.slots.List(), keys: t.keys.Map(), names: t.names(), flags: t.flags.Map(),
-		tiers: t.from.tiers, policy: t.from.policy, bad: t.bad,
+		tiers: t.from.tiers, policy: t.from.policy, bad: t.bad, exceptions: t.exceptions(t.db.Txn(false)),
 	}
 	if t.delta.Whole || t.delta.Tiers {
 		v.tiers = v.sortedTiers()

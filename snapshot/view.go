@@ -17,8 +17,8 @@ import (
 // A View is the whole configuration at one revision. It is immutable and safe for any
 // number of goroutines; callers must not change what it returns.
 //
-// Team, User, Key, Tiers and Policy do not allocate; the others do, most of them ask
-// go-memdb, and they are not for the way of a decision.
+// Team, User, Key, Tiers, Policy, TeamExceptions and UserExceptions do not allocate; the
+// others do, most of them ask go-memdb, and they are not for the way of a decision.
 type View struct {
 	resume tiergate.Resume
 	at     time.Time
@@ -34,6 +34,8 @@ type View struct {
 	policy *tiergate.PolicyBundle
 	count  counts
 	bad    map[badName]BadChange
+
+	exceptions exceptional
 }
 
 type counts struct{ users, members int }
