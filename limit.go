@@ -76,13 +76,27 @@ func (l *Limit) Validate() error {
 	if !slices.Contains([]string{"", "exact", "local", "leased"}, l.Class) {
 		return FieldErrorf("class", "class %q is none of exact, local, leased", l.Class)
 	}
-	if _, err := time.LoadLocation(l.Zone); err != nil {
-		return FieldErrorf("zone", "zone %q is not an IANA time zone", l.Zone)
+	if _, err := LoadZone(l.Zone); err != nil {
+		return err
+	}
+	if err := l.validateAnchor(); err != nil {
+		return err
 	}
 	if _, err := ParseFallback(l.OnUnavailable); err != nil {
 		return err
 	}
 	return l.validateAmounts()
+}
+
+func (l *Limit) validateAnchor() error {
+	if l.Anchor == "" {
+		return nil
+	}
+	if l.Kind != Quota || l.Period == "lifetime" {
+		return FieldErrorf("anchor", "only a quota that begins anew has an anchor")
+	}
+	_, err := ParseAnchor(l.Anchor)
+	return err
 }
 
 func (l *Limit) validateAmounts() error {
