@@ -35,6 +35,7 @@ var rooms = map[string]struct {
 	"internal/archtest":    {nil, "a test"},
 	"internal/conformance": {[]string{"internal/demo"}, "cases are data; whoever runs them brings the door"},
 	"internal/demo":        {nil, "data in the words of the product"},
+	"internal/faultproxy":  {nil, "breaks connections in tests, and speaks no SQL"},
 	"internal/flagd":       {[]string{"internal/jsonvalue"}, "reading flag files needs the words only"},
 	"internal/jsonvalue":   {nil, "JSON text to Values and back"},
 	"internal/listen":      {nil, "listeners need the standard library and Fiber's middleware type"},
