@@ -19,7 +19,7 @@ import (
 // Definitions are what policies may read besides the input, as data.tiergate.definitions:
 //
 //	tiers   {key: {key, name, rank}}
-//	limits  {feature: [{key, kind, period, zone, scope, class, cost, onUnavailable, amounts, bursts}]}
+//	limits  {feature: [{key, kind, period, zone, anchor, scope, class, cost, onUnavailable, amounts, bursts}]}
 //	config  whatever an operator puts there
 //
 // They lie below "definitions", not beside the packages, because data.tiergate.limits is
@@ -97,6 +97,7 @@ type limitDocument struct {
 	Class         string             `json:"class"`
 	Period        string             `json:"period"`
 	Zone          string             `json:"zone"`
+	Anchor        string             `json:"anchor"`
 	Amounts       map[string]*int64  `json:"amounts"`
 	Bursts        map[string]int64   `json:"bursts"`
 	Cost          int64              `json:"cost"`
@@ -112,7 +113,7 @@ func documentOf(l *tiergate.Limit) limitDocument {
 		}
 	}
 	d := limitDocument{
-		Key: l.Key, Kind: l.Kind, Scope: l.Scope, Class: class, Period: l.Period, Zone: l.Zone,
+		Key: l.Key, Kind: l.Kind, Scope: l.Scope, Class: class, Period: l.Period, Zone: l.Zone, Anchor: l.Anchor,
 		Amounts: l.Amounts, Bursts: l.Bursts,
 		Cost: max(l.Cost, 1), OnUnavailable: cmp.Or(l.OnUnavailable, "deny"),
 	}

@@ -170,8 +170,37 @@ func TestEngine_Limits_builtin(t *testing.T) {
 		t.Errorf("Limits = %+v, %v", got, err)
 	}
 	exports := policy.NewFeature("exports", "default", tiergate.Boolean, true, nil, 100, nil)
-	if got, err := e.Limits(&policy.Input{Feature: exports}, "enterprise"); err != nil || len(got) != 0 {
+	if got, err := e.Limits(&policy.Input{Feature: exports}, "enterprise"); err != nil || len(got) != 1 || !got[0].Unlimited {
 		t.Errorf("Limits of an unlimited tier = %+v, %v", got, err)
+	}
+}
+
+// An anchor comes through, and what of time the limits depend on is known.
+func TestEngine_Limits_of_time(t *testing.T) {
+	defs := demoDefinitions()
+	defs.Limits = append(defs.Limits, tiergate.Limit{
+		Key: "a", Feature: "anchored", Kind: tiergate.Quota, Scope: "team", Period: "month", Zone: "Europe/Zurich", Anchor: "2026-01-31",
+	})
+	for clock, want := range map[string]tiergate.ClockStep{
+		"": tiergate.StepNever, "day": tiergate.StepDay, "hour": tiergate.StepHour,
+	} {
+		modules := map[string]string{}
+		if clock != "" {
+			modules["limits.rego"] = "package tiergate.limits\n\nlimits := [l | some l in data.tiergate.definitions.limits[input.feature.name]; input.clock." + clock + " > 100]"
+		}
+		e, err := policy.Settings{Deadline: time.Minute}.Compile(modules, defs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.LimitsStep() != want || e.ClockStep() != tiergate.StepNever {
+			t.Errorf("a policy that reads the %s: the limits' step is %d and the access's %d", clock, e.LimitsStep(), e.ClockStep())
+		}
+		if clock == "" {
+			got, err := e.Limits(&policy.Input{Feature: policy.NewFeature("anchored", "default", "", true, nil, 100, nil)}, "pro")
+			if err != nil || len(got) != 1 || got[0].Anchor != "2026-01-31" || got[0].Zone != "Europe/Zurich" || got[0].Amount != 0 {
+				t.Errorf("Limits = %+v, %v", got, err)
+			}
+		}
 	}
 }
 

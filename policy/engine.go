@@ -92,8 +92,10 @@ type Limit struct {
 	Key           string
 	Kind          tiergate.LimitKind
 	Amount        int64
+	Unlimited     bool // there is no amount: only an exception of the subject makes one
 	Period        string
 	Zone          string // IANA zone of calendar periods; "" is UTC
+	Anchor        string // as in tiergate.Limit
 	Burst         int64  // of a rate
 	Scope         string
 	Class         string
@@ -173,11 +175,16 @@ func (e *Engine) CallerMatters(f *Feature) bool {
 }
 
 // ClockStep says how often time alone may change what Access answers.
-func (e *Engine) ClockStep() tiergate.ClockStep {
+func (e *Engine) ClockStep() tiergate.ClockStep { return stepOf(e.accessReads, e.subjectLeaves) }
+
+// LimitsStep says how often time alone may change what Limits answers about a tier.
+func (e *Engine) LimitsStep() tiergate.ClockStep { return stepOf(e.limits.reads, e.limitsLeaves) }
+
+func stepOf(reads projection, leaves []leaf) tiergate.ClockStep {
 	switch {
-	case e.accessReads.bare || slices.ContainsFunc(e.subjectLeaves, func(l leaf) bool { return l.kind == clockHour }):
+	case reads.bare || slices.ContainsFunc(leaves, func(l leaf) bool { return l.kind == clockHour }):
 		return tiergate.StepHour
-	case e.accessReads.reads("clock"):
+	case reads.reads("clock"):
 		return tiergate.StepDay
 	}
 	return tiergate.StepNever

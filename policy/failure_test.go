@@ -48,6 +48,10 @@ func TestEngine_failures(t *testing.T) {
 			module("limits", "limits := [{\"key\": \"a\", \"amount\": 1}]"), limits,
 			"data.tiergate.limits.limits", "limits.rego:3:1: data.tiergate.limits.limits: a limit is not valid: ",
 		},
+		"two limits of one key": {
+			module("limits", "limit := {\"key\": \"a\", \"kind\": \"gauge\", \"scope\": \"team\", \"amount\": 1}\n\nlimits := [limit, object.union(limit, {\"amount\": null})]"), limits,
+			"data.tiergate.limits.limits", "limits.rego:5:1: data.tiergate.limits.limits: two limits have one key: ",
+		},
 		"an admin answer that is no boolean": {
 			module("admin", "allow := \"secret\""), manage,
 			"data.tiergate.admin.allow", `admin.rego:3:1: data.tiergate.admin.allow: the answer is no boolean: "secret"`,

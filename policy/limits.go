@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -74,6 +75,9 @@ func readLimits(term *ast.Term) ([]Limit, error) {
 		if out[i], err = readLimit(list.Elem(i)); err != nil {
 			return nil, err
 		}
+		if slices.ContainsFunc(out[:i], func(l Limit) bool { return l.Key == out[i].Key }) {
+			return nil, wrong(list.Elem(i), "two limits have one key")
+		}
 	}
 	return out, nil
 }
@@ -99,6 +103,9 @@ func readLimit(term *ast.Term) (Limit, error) {
 			*l.number(string(name)) = n
 			amount = amount || name == "amount"
 			return nil
+		case v.Value.Compare(ast.Null{}) == 0 && name == ast.String("amount"):
+			l.Unlimited, amount = true, true
+			return nil
 		}
 		return &wrongAnswer{"a limit has a member that limits do not have, or not such a value", cut(k.String(), 40) + ": " + cut(v.String(), 40)}
 	})
@@ -118,7 +125,7 @@ func readLimit(term *ast.Term) (Limit, error) {
 func (l *Limit) validate() error {
 	stored := tiergate.Limit{
 		Key: l.Key, Feature: "feature", Kind: l.Kind, Period: l.Period, Zone: l.Zone,
-		Scope: l.Scope, Class: l.Class, Cost: l.Cost, OnUnavailable: l.OnUnavailable,
+		Anchor: l.Anchor, Scope: l.Scope, Class: l.Class, Cost: l.Cost, OnUnavailable: l.OnUnavailable,
 	}
 	return stored.Validate()
 }
@@ -133,6 +140,8 @@ func (l *Limit) text(name string) *string {
 		return &l.Period
 	case "zone":
 		return &l.Zone
+	case "anchor":
+		return &l.Anchor
 	case "scope":
 		return &l.Scope
 	case "class":

@@ -6,11 +6,10 @@ import data.tiergate.definitions
 
 # METADATA
 # title: Every limit on the feature, with the amount of the subject's tier
-# description: An amount of null is unlimited and makes no limit; a tier left out gets 0.
+# description: An amount of null is unlimited, and limits only by exception; a tier left out gets 0.
 limits := [limit |
 	some definition in definitions.limits[input.feature.name]
 	amount := object.get(definition.amounts, [input.subject.tier], 0)
-	amount != null
 	limit := object.union_n([common(definition), {"amount": amount}, burst(definition, amount)])
 ]
 
@@ -22,4 +21,5 @@ common(definition) := object.remove(definition, ["amounts", "bursts", "feature"]
 # title: What a rate lets through at once, by default its amount; other kinds have none
 burst(definition, amount) := {"burst": object.get(definition.bursts, [input.subject.tier], amount)} if {
 	definition.kind == "rate"
+	amount != null
 } else := {}

@@ -9,7 +9,7 @@ definitions := {"limits": {
 	}],
 	"api-calls": [{
 		"key": "api-rate", "kind": "rate", "scope": "team", "class": "local", "period": "second", "zone": "",
-		"cost": 1, "onUnavailable": "deny", "amounts": {"free": 10, "pro": 100}, "bursts": {"free": 20},
+		"cost": 1, "onUnavailable": "deny", "amounts": {"free": 10, "pro": 100, "enterprise": null}, "bursts": {"free": 20},
 	}],
 }}
 
@@ -26,7 +26,7 @@ test_amount_of_the_tier if {
 }
 
 test_null_is_unlimited if {
-	limits_of("exports", "enterprise") == []
+	[limit.amount | some limit in limits_of("exports", "enterprise")] == [null]
 }
 
 test_a_tier_left_out_gets_nothing if {
@@ -36,6 +36,7 @@ test_a_tier_left_out_gets_nothing if {
 test_burst_of_a_rate if {
 	[limit.burst | some limit in limits_of("api-calls", "free")] == [20]
 	[limit.burst | some limit in limits_of("api-calls", "pro")] == [100]
+	[limit | some limit in limits_of("api-calls", "enterprise"); limit.burst] == []
 }
 
 test_a_feature_without_limits if {
