@@ -45,6 +45,9 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range usageDescs {
+		ch <- d
+	}
 }
 
 func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
@@ -69,6 +72,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Policy != nil {
 		to.policy(s.Policy())
+	}
+	if s.Usage != nil {
+		to.usage(s.Usage())
 	}
 }
 

@@ -24,6 +24,7 @@ type State struct {
 	Quarantined func() []Quarantined // the flags that are not served as they are written
 	Refused     func() uint64        // how many revisions were refused since the start
 	Policy      func() Policy        // the policy in force
+	Usage       func() *Usage        // how limits and usage are counted
 	Problems    func() []string      // whatever else an operator should know, a sentence each
 	Listeners   []Listener           // where the program can be reached
 	Now         func() time.Time     // nil means time.Now

@@ -19,6 +19,7 @@ type status struct {
 	Refused     refused       `json:"refused"`
 	Quarantined []Quarantined `json:"quarantined"`
 	Listeners   []Listener    `json:"listeners"`
+	Usage       *Usage        `json:"usage,omitempty"`
 	Problems    []string      `json:"problems"`
 }
 
@@ -65,6 +66,10 @@ func (s State) status() status {
 	}
 	if s.Policy != nil {
 		out.Problems = append(out.Problems, s.Policy().problems()...)
+	}
+	if s.Usage != nil {
+		out.Usage = s.Usage()
+		out.Problems = append(out.Problems, out.Usage.problems()...)
 	}
 	if s.Problems != nil {
 		out.Problems = append(out.Problems, s.Problems()...)
