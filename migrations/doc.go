@@ -25,4 +25,4 @@ type RoleNames struct {
 const Table = "schema_migrations"
 
 // Version is the number of the newest migration: what a program of this version needs.
-const Version = 3
+const Version = 4

@@ -85,6 +85,8 @@ func (d *decoder) limit(image []byte) (*tiergate.Limit, error) {
 			l.Period, err = d.shared(value)
 		case "zone":
 			l.Zone, err = d.shared(value)
+		case "anchor":
+			l.Anchor, err = d.shared(value)
 		case "amounts":
 			l.Amounts, err = d.amounts(value)
 		case "bursts":

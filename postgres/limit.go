@@ -45,14 +45,14 @@ func (db *DB) CreateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 
 // insertLimit stores a new limit; limitArgs are its parameters.
 const insertLimit = `
-	insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable)
-	values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+	insert into limits (id, key, feature, kind, scope, class, period, zone, amounts, bursts, cost, on_unavailable, anchor)
+	values (coalesce(nullif($1, ''), new_id()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 
-// limitArgs are a limit's columns, $1 to $12.
+// limitArgs are a limit's columns, $1 to $13.
 func limitArgs(l *tiergate.Limit) []any {
 	return []any{
 		l.ID, l.Key, l.Feature, string(l.Kind), l.Scope, l.Class, l.Period, l.Zone,
-		orEmpty(l.Amounts), orEmpty(l.Bursts), l.Cost, l.OnUnavailable,
+		orEmpty(l.Amounts), orEmpty(l.Bursts), l.Cost, l.OnUnavailable, l.Anchor,
 	}
 }
 
@@ -67,8 +67,8 @@ func (db *DB) UpdateLimit(ctx context.Context, l tiergate.Limit, w tiergate.Writ
 		}
 		out, err := one[tiergate.Limit](ctx, tx, tiergate.KindLimit, `
 			update limits set key = $2, feature = $3, kind = $4, scope = $5, class = $6, period = $7, zone = $8,
-			  amounts = $9, bursts = $10, cost = $11, on_unavailable = $12
-			where id = $1 and ($13::bigint = 0 or version = $13)
+			  amounts = $9, bursts = $10, cost = $11, on_unavailable = $12, anchor = $13
+			where id = $1 and ($14::bigint = 0 or version = $14)
 			returning image(limits)`, append(limitArgs(&l), w.IfVersion)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return l, missed(ctx, tx, "limit", limitVersion, l.ID)

@@ -31,6 +31,10 @@ func everything() []tiergate.Change {
 			ID: "l", Key: "exports", Feature: "exports", Kind: tiergate.Rate, Scope: "team", Class: "local", Period: "second",
 			Amounts: map[string]*int64{"free": new(int64(1)), "pro": nil}, Bursts: map[string]int64{"free": 3}, Cost: 2, OnUnavailable: "allowUpTo(5)",
 		}),
+		tiergate.PutOf(&tiergate.Limit{
+			ID: "m", Key: "trainings", Feature: "training", Kind: tiergate.Quota, Scope: "team", Period: "month", Zone: "Europe/Berlin",
+			Anchor: "2026-01-31T15:00:00", Amounts: map[string]*int64{},
+		}),
 		tiergate.PutOf(&tiergate.User{ID: "alice", Tier: "pro", Attributes: json.RawMessage(`{"age": 30, "name": "é"}`)}),
 		tiergate.PutOf(&tiergate.User{ID: "bob", Tier: "free"}),
 		tiergate.PutOf(&tiergate.Team{ID: "acme", Name: "Acme", OwnerID: "alice", Tier: "pro", Status: "active", Settings: tiergate.TeamSettings{MaxMembers: 9, AllowedFeatures: []string{"f"}}}),
