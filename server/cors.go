@@ -10,7 +10,7 @@ import (
 const (
 	corsMethods = "GET, POST"
 	corsAllow   = "Authorization, Content-Type, Flagd-Selector, If-None-Match, Tiergate-Min-Revision, X-API-Key"
-	corsExpose  = "ETag, Retry-After, Tiergate-Revision"
+	corsExpose  = "ETag, RateLimit, RateLimit-Policy, Retry-After, Tiergate-Revision"
 	corsMaxAge  = "600" // seconds; Chromium keeps two hours at most
 )
 

@@ -30,6 +30,7 @@ var rooms = map[string]struct {
 	"migrations":           {nil, "the schema as SQL"},
 	"server":               {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only, so that a ten-line fake tests them"},
 	"server/ofrep":         {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
+	"server/decision":      {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"server/ops":           {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"admin":                {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"internal/archtest":    {nil, "a test"},

@@ -1,0 +1,166 @@
+package decision
+
+import (
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
+)
+
+// A setting is what a proxy says about the request that it asks about: in its query, which
+// only the proxy's operator writes, or in a header, which the operator has to overwrite.
+type setting struct {
+	query, header string
+}
+
+var (
+	askedFeature = setting{"feature", "Tiergate-Feature"}
+	askedSet     = setting{"set", ""}
+	askedUser    = setting{"user", "Tiergate-User"}
+	askedTeam    = setting{"team", "Tiergate-Team"}
+	askedCost    = setting{"cost", "Tiergate-Cost"}
+	askedKey     = setting{"idempotencyKey", "Tiergate-Idempotency-Key"}
+	askedMode    = setting{"mode", ""}
+
+	proxyQuery = []string{"feature", "set", "user", "team", "cost", "idempotencyKey", "mode"}
+)
+
+// read returns a setting's text, "" when nobody says anything. A header that comes twice is
+// one that the proxy has added to the client's own.
+func (s setting) read(ctx *fasthttp.RequestCtx, most int) (string, error) {
+	if args := ctx.QueryArgs(); args.Has(s.query) {
+		if len(args.PeekMulti(s.query)) > 1 {
+			return "", tiergate.FieldErrorf(s.query, "the parameter %s comes twice", s.query)
+		}
+		return s.check(s.query, server.View(args.Peek(s.query)), most)
+	}
+	if s.header == "" {
+		return "", nil
+	}
+	lines := ctx.Request.Header.PeekAll(s.header)
+	if len(lines) > 1 {
+		return "", tiergate.FieldErrorf(s.header, "the header %s comes twice", s.header)
+	}
+	if len(lines) == 0 {
+		return "", nil
+	}
+	return s.check(s.header, server.View(lines[0]), most)
+}
+
+func (s setting) check(field, value string, most int) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	return checkText(field, value, most)
+}
+
+// proxied answers a proxy that asks about a request of somebody else's.
+func (d *door) proxied(ctx *fasthttp.RequestCtx, c *call) error {
+	mode, err := c.readSettings(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := d.ask(mode, &c.question.use)
+	if err != nil {
+		return err
+	}
+	c.setRevision(ctx, &v.Resume)
+	c.setLimits(ctx, &v)
+	h := &ctx.Response.Header
+	if v.Decision.Tier != "" {
+		c.scratch = appendASCII(c.scratch[:0], v.Decision.Tier, false)
+		h.SetBytesV("Tiergate-Tier", c.scratch)
+	}
+	if status := v.Reason.Status(); status != fasthttp.StatusOK {
+		b := appendProblem(append(ctx.Response.SwapBody(nil)[:0], '{'), &v)
+		b = strconv.AppendInt(append(b, `,"status":`...), int64(status), 10)
+		b = server.AppendString(append(b, `,"reason":`...), string(v.Reason))
+		ctx.Response.SwapBody(append(b, '}'))
+		denyProxy(ctx, c.endpoint, status, string(v.Reason), messageOf(&v))
+		return nil
+	}
+	h.Set(fasthttp.HeaderCacheControl, "no-store")
+	h.SetNoDefaultContentType(true)
+	ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+// readSettings makes the question of what the proxy says.
+func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
+	c.question = question{}
+	u := &c.question.use
+	u.Set, u.Key, u.Now = tiergate.DefaultSet, c.key, c.now
+	var set, cost, mode string
+	for _, s := range []struct {
+		setting
+		to   *string
+		most int
+	}{
+		{askedFeature, &u.Flag, tiergate.MaxNameLength}, {askedSet, &set, tiergate.MaxNameLength},
+		{askedUser, &u.UserID, MaxIDBytes}, {askedTeam, &u.TeamID, MaxIDBytes},
+		{askedCost, &cost, 32}, {askedKey, &u.IdempotencyKey, MaxIDBytes}, {askedMode, &mode, 32},
+	} {
+		var err error
+		if *s.to, err = s.read(ctx, s.most); err != nil {
+			return unasked, err
+		}
+	}
+	if set != "" {
+		u.Set = set
+	}
+	if u.Flag == "" {
+		return unasked, tiergate.FieldErrorf("feature", "the proxy names no feature: ?feature= or Tiergate-Feature")
+	}
+	if cost != "" {
+		var err error
+		if u.Cost, err = checkUnits("cost", cost, 1); err != nil {
+			return unasked, err
+		}
+	}
+	if err := c.selectSet(u); err != nil {
+		return unasked, err
+	}
+	switch mode {
+	case "", "check":
+		u.IdempotencyKey = "" // nothing is taken, so that nothing is repeated
+		return check, nil
+	case "consume":
+		if u.IdempotencyKey != "" {
+			u.Fingerprint = c.fingerprint(consume, &c.question)
+		}
+		return consume, nil
+	}
+	return unasked, tiergate.FieldErrorf("mode", "mode is neither check nor consume")
+}
+
+// denyProxy says in headers that a request is not let through. nginx knows 403 only: it is
+// told the status in a header.
+func denyProxy(ctx *fasthttp.RequestCtx, e *endpoint, status int, reason, message string) {
+	h := &ctx.Response.Header
+	if status == fasthttp.StatusServiceUnavailable && len(h.Peek(fasthttp.HeaderRetryAfter)) == 0 {
+		h.Set(fasthttp.HeaderRetryAfter, "1")
+	}
+	h.Set("Tiergate-Status", strconv.Itoa(status))
+	h.Set("Tiergate-Reason", reason)
+	h.SetBytesV("Tiergate-Message", appendASCII(nil, message, false))
+	h.Set(fasthttp.HeaderCacheControl, "no-store")
+	ctx.SetContentType(problemType)
+	ctx.SetStatusCode(status)
+	if e.nginx {
+		ctx.SetStatusCode(fasthttp.StatusForbidden)
+	}
+}
+
+// failProxy answers a proxy with an error. That the proxy's own key is refused is nothing that
+// a client should see as its own fault.
+func (d *door) failProxy(ctx *fasthttp.RequestCtx, e *endpoint, p *problem) {
+	if p.status == fasthttp.StatusUnauthorized || p.status == fasthttp.StatusForbidden {
+		p = &problem{status: fasthttp.StatusInternalServerError, detail: "the proxy's API key is refused"}
+	}
+	ctx.Response.Header.Del(fasthttp.HeaderWWWAuthenticate)
+	d.revisionInForce(ctx)
+	ctx.Response.SwapBody(p.appendTo(ctx.Response.SwapBody(nil)[:0]))
+	denyProxy(ctx, e, p.status, "ERROR", p.detail)
+}
