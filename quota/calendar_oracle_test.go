@@ -175,7 +175,7 @@ func (p plan) begins(day time.Time) bool {
 // name is the ID of the period that begins on a day.
 func (p plan) name(day time.Time) string {
 	if p.anchor != "" {
-		return fmt.Sprintf("%04d-%02d-%02d%s/P1%s", day.Year(), day.Month(), day.Day(), p.anchor[10:], strings.ToUpper(p.period[:1]))
+		return fmt.Sprintf("%04d-%02d-%02d%s/P1%s", day.Year(), day.Month(), day.Day(), strings.TrimSuffix(p.anchor[10:], "T00:00:00"), strings.ToUpper(p.period[:1]))
 	}
 	switch year, week := day.ISOWeek(); p.period {
 	case "week":
