@@ -106,6 +106,10 @@ type FlagSet struct {
 	Metadata   map[string]any             `json:"metadata,omitempty"`
 }
 
+// ValidName says what is wrong with a name, of a feature for example; every error is Invalid and
+// names the field.
+func ValidName(field, name string) error { return validName(field, name) }
+
 func validName(field, name string) error {
 	switch {
 	case name == "":

@@ -20,6 +20,16 @@ type Use struct {
 	At time.Time
 	// Metadata is kept with the usage: a JSON object, or nil.
 	Metadata json.RawMessage
+	// Room is where the Verdict's Limits and ID are put; nil makes new ones.
+	Room *Room
+}
+
+// A Room is memory for one Verdict after the other, of a caller that asks again and again. A
+// Verdict is valid until its room is used again. The zero Room is ready; it is for one
+// goroutine at a time.
+type Room struct {
+	Limits []LimitState
+	ID     [36]byte
 }
 
 // UseReason says why a use is allowed or not.

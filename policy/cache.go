@@ -33,7 +33,7 @@ type entry struct {
 	hash   uint64
 	key    string
 	access Access
-	limits []Limit
+	limits *Limits
 	bytes  int // what it holds, itself included
 }
 

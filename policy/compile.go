@@ -52,9 +52,7 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 		return nil, refusal("", compiler.Errors)
 	}
 	e := &Engine{settings: s.withDefaults(), compiler: compiler, failures: &failureLog{}}
-	e.ownAccess = !slices.ContainsFunc(slices.Collect(maps.Values(own)), func(m *ast.Module) bool {
-		return m.Package.Path.HasPrefix(ast.MustParseRef("data.tiergate.access"))
-	})
+	e.ownAccess, e.ownLimits = !replaces(own, "data.tiergate.access"), !replaces(own, "data.tiergate.limits")
 	points := [entryPoints]**entryPoint{&e.tier, &e.access, &e.limits, &e.admin}
 	for i, name := range [entryPoints]string{tierPoint, accessPoint, limitsPoint, adminPoint} {
 		if *points[i], err = prepare(compiler, name); err != nil {
@@ -66,6 +64,13 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 	}
 	e.project()
 	return e.define(defs)
+}
+
+// replaces says whether a module is of a package, or of one below it.
+func replaces(own map[string]*ast.Module, pkg string) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(own)), func(m *ast.Module) bool {
+		return m.Package.Path.HasPrefix(ast.MustParseRef(pkg))
+	})
 }
 
 // project works out what the answers depend on and what is built to find them.
@@ -87,7 +92,7 @@ func (e *Engine) project() {
 // cache of its own: answers depend on both. It compiles nothing.
 func (e *Engine) WithDefinitions(defs Definitions) (*Engine, error) {
 	n := &Engine{
-		settings: e.settings, compiler: e.compiler, ownAccess: e.ownAccess,
+		settings: e.settings, compiler: e.compiler, ownAccess: e.ownAccess, ownLimits: e.ownLimits,
 		tier: e.tier, access: e.access, limits: e.limits, admin: e.admin, failures: e.failures,
 	}
 	n.project()

@@ -155,22 +155,50 @@ func TestEngine_Access_team_of_others_is_not_the_subjects(t *testing.T) {
 	}
 }
 
+func limitsOf(e *policy.Engine, in *policy.Input, tier string) ([]policy.Limit, error) {
+	limits, err := e.Limits(in, tier)
+	if err != nil {
+		return nil, err
+	}
+	return limits.List, nil
+}
+
+// What is derived from an answer is derived once for all who get that answer, and a known
+// answer costs no allocation.
+func TestEngine_Limits_hit_allocates_nothing(t *testing.T) {
+	e := compileDemo(t)
+	in := &policy.Input{Feature: training}
+	derived := 0
+	var n float64
+	for range 3 {
+		n = testing.AllocsPerRun(100, func() {
+			l, err := e.Limits(in, "pro")
+			if err != nil || l.Derived(func(list []policy.Limit) any { derived++; return len(list) }) != 2 {
+				t.Fatal("not what was derived", err)
+			}
+		})
+	}
+	if n != 0 || derived != 1 {
+		t.Errorf("a hit allocates %v times, and %d times something was derived", n, derived)
+	}
+}
+
 // The built-in limits are those of the tier, with every default filled in.
 func TestEngine_Limits_builtin(t *testing.T) {
 	e := compileDemo(t)
 	for range 2 {
-		got, err := e.Limits(&policy.Input{Feature: training}, "pro")
+		got, err := limitsOf(e, &policy.Input{Feature: training}, "pro")
 		if err != nil || len(got) != 2 || got[0].Amount != 5 || got[0].Class != "exact" || got[0].Cost != 1 || got[1].Amount != 1 {
 			t.Errorf("Limits = %+v, %v", got, err)
 		}
 	}
 	rate := policy.NewFeature("api-calls", "default", tiergate.Boolean, true, nil, 100, nil)
-	got, err := e.Limits(&policy.Input{Feature: rate}, "pro")
+	got, err := limitsOf(e, &policy.Input{Feature: rate}, "pro")
 	if err != nil || len(got) != 1 || got[0].Burst != 200 || got[0].OnUnavailable != "deny" || got[0].Class != "local" {
 		t.Errorf("Limits = %+v, %v", got, err)
 	}
 	exports := policy.NewFeature("exports", "default", tiergate.Boolean, true, nil, 100, nil)
-	if got, err := e.Limits(&policy.Input{Feature: exports}, "enterprise"); err != nil || len(got) != 1 || !got[0].Unlimited {
+	if got, err := limitsOf(e, &policy.Input{Feature: exports}, "enterprise"); err != nil || len(got) != 1 || !got[0].Unlimited {
 		t.Errorf("Limits of an unlimited tier = %+v, %v", got, err)
 	}
 }
@@ -196,7 +224,7 @@ func TestEngine_Limits_of_time(t *testing.T) {
 			t.Errorf("a policy that reads the %s: the limits' step is %d and the access's %d", clock, e.LimitsStep(), e.ClockStep())
 		}
 		if clock == "" {
-			got, err := e.Limits(&policy.Input{Feature: policy.NewFeature("anchored", "default", "", true, nil, 100, nil)}, "pro")
+			got, err := limitsOf(e, &policy.Input{Feature: policy.NewFeature("anchored", "default", "", true, nil, 100, nil)}, "pro")
 			if err != nil || len(got) != 1 || got[0].Anchor != "2026-01-31" || got[0].Zone != "Europe/Zurich" || got[0].Amount != 0 {
 				t.Errorf("Limits = %+v, %v", got, err)
 			}

@@ -298,7 +298,7 @@ func (c *comparison) access(q *question, count *agreement) string {
 
 func (c *comparison) limits(q *question, tier string, count *agreement) {
 	before := c.engine.Misses()
-	got, gotErr := c.engine.Limits(q.input(&c.parser), tier)
+	got, gotErr := limitsOf(c.engine, q.input(&c.parser), tier)
 	want, wantErr := c.oracle.applying(q, tier)
 	c.alike(q, tier, fmt.Sprintf("%+v", got), gotErr, fmt.Sprintf("%+v", want), wantErr, before, count)
 }

@@ -50,6 +50,7 @@ type Engine struct {
 	settings    Settings
 	compiler    *ast.Compiler
 	ownAccess   bool // the access decision is the built-in one
+	ownLimits   bool // so are the limits
 	anyTier     bool // the tier need not be a defined one: the definitions are a guess
 	definitions definitions
 	store       storage.Store
@@ -173,6 +174,10 @@ func (e *Engine) CallerMatters(f *Feature) bool {
 	}
 	return e.accessReads.bare || len(e.teamLeaves)+len(e.subjectLeaves) > 0
 }
+
+// LimitsDefined says whether Limits can name only limits of the definitions, and so none for a
+// feature that has none there: the built-in policy does not invent any.
+func (e *Engine) LimitsDefined() bool { return e.ownLimits }
 
 // ClockStep says how often time alone may change what Access answers.
 func (e *Engine) ClockStep() tiergate.ClockStep { return stepOf(e.accessReads, e.subjectLeaves) }

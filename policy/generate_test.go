@@ -312,7 +312,7 @@ func (g *generator) policyText() map[string]string {
 		// A key holds letters and digits only.
 		"limits.rego": g.packageText("limits", probes) +
 			"limits := [limit |\n\tsome at in [0, 120, 240]\n\ttext := substring(json.marshal(seen), at, 120)\n" +
-			"\tlimit := {\"key\": concat(\"\", [\"k\", trim_right(base64url.encode(text), \"=\")]), \"kind\": \"gauge\", \"scope\": \"team\", \"amount\": count(seen)}\n]\n",
+			"\tlimit := {\"key\": concat(\"\", [\"k\", format_int(at, 10), \"-\", trim_right(base64url.encode(text), \"=\")]), \"kind\": \"gauge\", \"scope\": \"team\", \"amount\": count(seen)}\n]\n",
 	}
 	if g.helper.Len() > 0 {
 		modules["helper.rego"] = "package tiergate.helper\n\n" + g.helper.String()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -13,35 +14,60 @@ import (
 // maxLimits bounds how many limits one question may have.
 const maxLimits = 16
 
+// Limits are the limits that apply to one question: an answer that many callers share and
+// nobody changes, with room for what a reader derives from it once.
+type Limits struct {
+	List    []Limit
+	derived atomic.Value
+}
+
+// Derived returns what make makes of the list: once, or a few times when goroutines race for
+// the first.
+func (l *Limits) Derived(make func([]Limit) any) any {
+	if d := l.derived.Load(); d != nil {
+		return d
+	}
+	l.derived.CompareAndSwap(nil, make(l.List))
+	return l.derived.Load()
+}
+
 // Limits returns the limits that apply to the subject's use of the feature on a tier,
-// which is the one that Access returned. The slice is shared: callers do not change it.
-func (e *Engine) Limits(in *Input, tier string) ([]Limit, error) {
+// which is the one that Access returned. Known limits cost no allocation.
+func (e *Engine) Limits(in *Input, tier string) (*Limits, error) {
 	if e.limits.reads.bare {
 		e.misses.Add(1)
-		return e.findLimits(in, tier)
+		return e.newLimits(in, tier)
 	}
 	keys := e.keys.Get().(*keyBuilder)
 	defer e.keys.Put(keys)
 	key, ok := keys.build(keyOfLimits, e.limitsLeaves, in, tier)
 	if !ok {
 		e.misses.Add(1)
-		return e.findLimits(in, tier)
+		return e.newLimits(in, tier)
 	}
 	hash := e.answers.hash(key)
 	if found := e.answers.get(hash, key, nil); found != nil {
 		return found.limits, nil
 	}
 	e.misses.Add(1)
-	limits, err := e.findLimits(in, tier)
+	limits, err := e.newLimits(in, tier)
 	if err != nil {
 		return nil, err
 	}
-	e.answers.put(hash, key, &entry{limits: limits, bytes: len(limits) * limitBytes})
+	e.answers.put(hash, key, &entry{limits: limits, bytes: len(limits.List) * limitBytes})
 	return limits, nil
 }
 
-// limitBytes is what a Limit may hold: itself, and texts that are mostly shared.
+// limitBytes is what a Limit may hold: itself, with texts that are mostly shared.
 const limitBytes = 256
+
+func (e *Engine) newLimits(in *Input, tier string) (*Limits, error) {
+	list, err := e.findLimits(in, tier)
+	if err != nil {
+		return nil, err
+	}
+	return &Limits{List: list}, nil
+}
 
 func (e *Engine) findLimits(in *Input, tier string) ([]Limit, error) {
 	t, err := e.begin(e.whoAsks(in))
