@@ -22,6 +22,7 @@ type flag struct {
 	enabled  bool
 	static   bool // nothing here depends on caller or time; the policy still may
 	timed    bool // the rule reads $flagd.timestamp
+	metered  bool // its name has limits
 	weight   int64
 	feature  *policy.Feature
 	rule     *targeting.Rule // nil without targeting
@@ -58,9 +59,9 @@ func (f *flag) variant(name string) *variant {
 // compile makes what decides of a definition. A definition that is not valid, or whose
 // targeting does not compile, is quarantined: it answers with an error and the others serve.
 func compile(def *tiergate.Flag, set *flagSet, metered bool) *flag {
-	f := &flag{name: def.Name, typ: def.Type, enabled: def.Enabled, weight: def.Rules.Weight()}
+	f := &flag{name: def.Name, typ: def.Type, enabled: def.Enabled, metered: metered, weight: def.Rules.Weight()}
 	if err := f.compile(def, set); err != nil {
-		return &flag{name: def.Name, typ: def.Type, enabled: def.Enabled, metadata: set.metadata, broken: err.Error()}
+		return &flag{name: def.Name, typ: def.Type, enabled: def.Enabled, metered: metered, metadata: set.metadata, broken: err.Error()}
 	}
 	f.static = f.rule == nil && len(def.Rules.Tiers) == 0 && (f.weight == 0 || f.weight == everyone) && !metered
 	return f

@@ -16,7 +16,9 @@ type Generation struct {
 	view             *snapshot.View
 	policy           *policy.Engine
 	sets             pmap.Map[*flagSet]
-	clock            tiergate.ClockStep // on which the policy's answers depend
+	clock            tiergate.ClockStep // on which the policy's access decisions depend …
+	limitsClock      tiergate.ClockStep // … and its limits
+	limited          limited
 	trustContextTier bool
 	broken           pmap.Map[Quarantined]
 }
@@ -28,7 +30,8 @@ type flagSet struct {
 	flags    pmap.Map[*flag]
 	order    pmap.Sorted[*flag]
 	metadata json.RawMessage
-	timed    int // how many flags read $flagd.timestamp
+	timed    int // how many flags read $flagd.timestamp …
+	metered  int // … and how many are of features that have limits
 }
 
 func (g *Generation) set(name string) (*flagSet, bool) {
@@ -87,8 +90,12 @@ func (g *Generation) SetMetadata(set string) json.RawMessage {
 
 // Steps says on which clock the answers of a set depend.
 func (g *Generation) Steps(set string) tiergate.ClockStep {
-	if s, ok := g.set(set); ok && s.timed > 0 {
+	s, ok := g.set(set)
+	switch {
+	case ok && s.timed > 0:
 		return tiergate.StepAlways
+	case ok && s.metered > 0: // their answers tell of limits
+		return max(g.clock, g.limitsClock)
 	}
 	return g.clock
 }

@@ -21,6 +21,7 @@ type staged struct {
 	sets    pmap.Map[*flagSet]
 	broken  pmap.Map[Quarantined] // by set and name
 	policy  *policy.Engine        // of the newest policy that compiled
+	limited limited               // by the definitions that the policy was compiled with
 	modules string                // the hash of its modules, "" for the built-in alone
 	refusal error                 // why the newest policy may not come into force
 }
@@ -41,13 +42,14 @@ func (s *staged) refused() error {
 func (s *staged) generation(o Options) *Generation {
 	return &Generation{
 		view: s.view, policy: s.policy, sets: s.sets, clock: s.policy.ClockStep(),
+		limited: s.limited, limitsClock: s.policy.LimitsStep(),
 		trustContextTier: o.TrustContextTier, broken: s.broken,
 	}
 }
 
 // next compiles what a revision changed: the policy first, then flags.
 func (s *staged) next(view *snapshot.View, delta snapshot.Delta, o Options) *staged {
-	n := &staged{view: view, sets: s.sets, broken: s.broken, policy: s.policy, modules: s.modules, refusal: s.refusal}
+	n := &staged{view: view, sets: s.sets, broken: s.broken, policy: s.policy, limited: s.limited, modules: s.modules, refusal: s.refusal}
 	if delta.Whole || delta.Policy || delta.Tiers || delta.Limits {
 		n.refusal = n.compilePolicy(o)
 	}
@@ -84,7 +86,7 @@ func (s *staged) compilePolicy(o Options) error {
 	if err != nil {
 		return err
 	}
-	s.policy, s.modules = engine, hash
+	s.policy, s.modules, s.limited = engine, hash, limitedBy(defs.Limits)
 	return nil
 }
 
@@ -172,14 +174,22 @@ func (s *flagSet) fill(jobs []job, broken *pmap.MapEdit[Quarantined]) {
 		f := j.flag
 		flags.Set(f.name, f)
 		order[i] = pmap.Entry[*flag]{Key: f.name, Value: f}
-		if f.timed {
-			s.timed++
-		}
+		s.count(f, 1)
 		if f.broken != "" {
 			broken.Set(brokenKey(s.name, f.name), Quarantined{s.name, f.name, errors.New(f.broken)})
 		}
 	}
 	s.flags, s.order = flags.Map(), pmap.SortedOf(order)
+}
+
+// count adds n flags such as f to what is known of the set.
+func (s *flagSet) count(f *flag, n int) {
+	if f.timed {
+		s.timed += n
+	}
+	if f.metered {
+		s.metered += n
+	}
 }
 
 func brokenKey(set, name string) string { return set + "\x00" + name }
@@ -258,9 +268,7 @@ func (s *staged) recompileFlags(set string, names []string, sets *pmap.MapEdit[*
 		if before, ok := flags.Get(name); ok {
 			flags.Delete(name)
 			broken.Delete(brokenKey(set, name))
-			if before.timed {
-				next.timed--
-			}
+			next.count(before, -1)
 		}
 		if def := s.view.Flag(set, name); def != nil {
 			jobs = append(jobs, job{def: def, set: old, metered: s.metered(name)})
@@ -273,9 +281,7 @@ func (s *staged) recompileFlags(set string, names []string, sets *pmap.MapEdit[*
 		f := j.flag
 		flags.Set(f.name, f)
 		order.Set(f.name, f)
-		if f.timed {
-			next.timed++
-		}
+		next.count(f, 1)
 		if f.broken != "" {
 			broken.Set(brokenKey(set, f.name), Quarantined{set, f.name, errors.New(f.broken)})
 		}

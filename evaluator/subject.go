@@ -125,7 +125,7 @@ func (s *subject) setTime(g *Generation, now time.Time) {
 		now = time.Now()
 	}
 	s.scope.Unix = now.Unix()
-	if g.clock == tiergate.StepNever {
+	if max(g.clock, g.limitsClock) == tiergate.StepNever {
 		return
 	}
 	now = now.UTC()

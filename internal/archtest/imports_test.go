@@ -20,7 +20,7 @@ var rooms = map[string]struct {
 }{
 	"":                     {nil, "the words: standard library only, so that everybody can import them"},
 	"cmd/tiergate":         {[]string{"*"}, "the only place where rooms meet"},
-	"evaluator":            {[]string{"snapshot", "policy", "evaluator/targeting", "internal/jsonvalue", "internal/pmap"}, "the heart decides from memory: no storage, no transport"},
+	"evaluator":            {[]string{"snapshot", "policy", "quota", "evaluator/targeting", "internal/jsonvalue", "internal/pmap"}, "the heart decides from memory: no storage, no transport"},
 	"evaluator/targeting":  {[]string{"internal/jsonvalue"}, "targeting is a pure function of a rule and a context"},
 	"policy":               {[]string{"rego", "internal/jsonvalue"}, "policy knows OPA; it knows no storage and no snapshot"},
 	"rego":                 {nil, "the built-in Rego text"},
