@@ -15,24 +15,25 @@ type limitBody struct {
 	Scope   string            `json:"scope" enum:"team,user" doc:"Who shares it"`
 	Class   string            `json:"class,omitempty" enum:"exact,local,leased" doc:"How it is counted across sidecars; default exact for a quota"`
 	Period  string            `json:"period,omitempty" enum:"second,minute,hour,day,week,month,year,lifetime" doc:"second or minute for a rate, the others for a quota"`
-	Zone    string            `json:"zone,omitempty" maxLength:"64" doc:"IANA time zone of calendar periods; default UTC" example:"Europe/Berlin"`
+	Zone    string            `json:"zone,omitempty" maxLength:"64" doc:"IANA time zone of the periods and of the anchor; default UTC" example:"Europe/Berlin"`
+	Anchor  string            `json:"anchor,omitempty" maxLength:"19" doc:"When the first period of a quota began, a day or a time; the others begin as far apart as the period says, in a month without that day on its last. Default the calendar: midnight, Monday, the first of the month" example:"2026-01-31T15:00:00"`
 	Amounts map[string]*int64 `json:"amounts" doc:"The units by tier key: null is unlimited, a tier that is left out gets 0" example:"{\"free\":3,\"pro\":50,\"enterprise\":null}"`
 	Bursts  map[string]int64  `json:"bursts,omitempty" doc:"What a rate lets through at once, by tier key; a tier left out gets its amount"`
 	Cost    int64             `json:"cost,omitempty" minimum:"0" doc:"Units of one use when the caller names none; 0 means 1"`
 
-	OnUnavailable string `json:"onUnavailable,omitempty" pattern:"^(deny|allow|allowUpTo\\([0-9]{1,15}\\))$" patternDescription:"deny, allow or allowUpTo(n)" doc:"What happens when usage cannot be counted; default deny"`
+	OnUnavailable string `json:"onUnavailable,omitempty" pattern:"^(deny|allow|allowUpTo\\([1-9][0-9]{0,15}\\))$" patternDescription:"deny, allow or allowUpTo(n)" doc:"What happens while usage cannot be counted: deny (the default), allow, or allow n units that were handed out before, n up to 2^53"`
 }
 
 func (b limitBody) limit() tiergate.Limit {
 	return tiergate.Limit{
-		Key: b.Key, Feature: b.Feature, Kind: tiergate.LimitKind(b.Kind), Scope: b.Scope, Class: b.Class, Period: b.Period, Zone: b.Zone,
+		Key: b.Key, Feature: b.Feature, Kind: tiergate.LimitKind(b.Kind), Scope: b.Scope, Class: b.Class, Period: b.Period, Zone: b.Zone, Anchor: b.Anchor,
 		Amounts: b.Amounts, Bursts: b.Bursts, Cost: b.Cost, OnUnavailable: b.OnUnavailable,
 	}
 }
 
 func limitBodyOf(l tiergate.Limit) limitBody {
 	return limitBody{
-		Key: l.Key, Feature: l.Feature, Kind: string(l.Kind), Scope: l.Scope, Class: l.Class, Period: l.Period, Zone: l.Zone,
+		Key: l.Key, Feature: l.Feature, Kind: string(l.Kind), Scope: l.Scope, Class: l.Class, Period: l.Period, Zone: l.Zone, Anchor: l.Anchor,
 		Amounts: shownLimit(l).Amounts, Bursts: l.Bursts, Cost: l.Cost, OnUnavailable: l.OnUnavailable,
 	}
 }

@@ -45,6 +45,7 @@ type (
 		Class         string            `yaml:"class"`
 		Period        string            `yaml:"period"`
 		Zone          string            `yaml:"zone"`
+		Anchor        string            `yaml:"anchor"`
 		Amounts       map[string]*int64 `yaml:"amounts"`
 		Bursts        map[string]int64  `yaml:"bursts"`
 		Cost          int64             `yaml:"cost"`
@@ -174,7 +175,7 @@ func (e limitEntry) limit(tiers map[string]bool) (tiergate.Limit, error) {
 	orElse(&e.Scope, "team")
 	l := tiergate.Limit{
 		ID: e.Key, Key: e.Key, Feature: e.Feature, Kind: tiergate.LimitKind(e.Kind), Scope: e.Scope, Class: e.Class,
-		Period: e.Period, Zone: e.Zone, Amounts: e.Amounts, Bursts: e.Bursts, Cost: e.Cost, OnUnavailable: e.OnUnavailable,
+		Period: e.Period, Zone: e.Zone, Anchor: e.Anchor, Amounts: e.Amounts, Bursts: e.Bursts, Cost: e.Cost, OnUnavailable: e.OnUnavailable,
 	}
 	if l.Amounts == nil {
 		l.Amounts = map[string]*int64{}

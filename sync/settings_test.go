@@ -33,7 +33,7 @@ func TestSettings_reads_every_key(t *testing.T) {
 		Limits: []tiergate.Limit{
 			{
 				ID: "exports", Key: "exports", Feature: "exports", Kind: tiergate.Quota, Scope: "user", Class: "exact", Period: "day",
-				Zone: "Europe/Berlin", Amounts: map[string]*int64{"free": new(int64(3)), "pro": new(int64(50)), "enterprise": nil}, Cost: 1, OnUnavailable: "deny",
+				Zone: "Europe/Berlin", Anchor: "2026-01-31T15:00:00", Amounts: map[string]*int64{"free": new(int64(3)), "pro": new(int64(50)), "enterprise": nil}, Cost: 1, OnUnavailable: "deny",
 			},
 			{
 				ID: "api-calls", Key: "api-calls", Feature: "api-calls", Kind: tiergate.Rate, Scope: "team", Period: "second",

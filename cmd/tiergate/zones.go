@@ -1,0 +1,3 @@
+package main
+
+import _ "time/tzdata" // limits name time zones, which a machine or an image may not have
