@@ -147,17 +147,23 @@ func (d *door) allowed(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	return nil
 }
 
-// readQuery refuses parameters that the resource does not know: a mistyped one would silently
-// change the answer.
+// readQuery refuses parameters that the resource does not know, or that come twice: a mistyped
+// one would silently change the answer.
 func (c *call) readQuery(ctx *fasthttp.RequestCtx, known []string) error {
 	c.reflect = false
 	if len(ctx.URI().QueryString()) == 0 {
 		return nil
 	}
+	seen := uint(0)
 	for name, value := range ctx.QueryArgs().All() {
-		if !contains(known, name) {
+		i := index(known, name)
+		switch {
+		case i < 0:
 			return tiergate.FieldErrorf(string(name), "there is no parameter %.40q here", name)
+		case seen&(1<<i) != 0:
+			return tiergate.FieldErrorf(string(name), "the parameter %s comes twice", name)
 		}
+		seen |= 1 << i
 		if string(name) != "reflect" {
 			continue
 		}
@@ -165,7 +171,6 @@ func (c *call) readQuery(ctx *fasthttp.RequestCtx, known []string) error {
 		case "1", "true":
 			c.reflect = true
 		case "0", "false":
-			c.reflect = false
 		default:
 			return tiergate.FieldErrorf("reflect", "reflect is neither 1 nor 0")
 		}
@@ -173,11 +178,12 @@ func (c *call) readQuery(ctx *fasthttp.RequestCtx, known []string) error {
 	return nil
 }
 
-func contains(names []string, name []byte) bool {
-	for _, n := range names {
+// index is slices.Index for a name that is not a string yet.
+func index(names []string, name []byte) int {
+	for i, n := range names {
 		if n == string(name) {
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }

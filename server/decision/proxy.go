@@ -27,33 +27,28 @@ var (
 	proxyQuery = []string{"feature", "set", "user", "team", "cost", "idempotencyKey", "mode"}
 )
 
-// read returns a setting's text, "" when nobody says anything. A header that comes twice is
-// one that the proxy has added to the client's own.
-func (s setting) read(ctx *fasthttp.RequestCtx, most int) (string, error) {
-	if args := ctx.QueryArgs(); args.Has(s.query) {
-		if len(args.PeekMulti(s.query)) > 1 {
-			return "", tiergate.FieldErrorf(s.query, "the parameter %s comes twice", s.query)
+// read returns a setting's text, "" when nobody says anything, and sets err when it is no
+// good. A header that comes twice is one that the proxy has added to the client's own.
+func (s setting) read(ctx *fasthttp.RequestCtx, most int, err *error) string {
+	field, value := s.query, ctx.QueryArgs().Peek(s.query)
+	if !ctx.QueryArgs().Has(s.query) && s.header != "" {
+		lines := ctx.Request.Header.PeekAll(s.header)
+		if len(lines) > 1 {
+			*err = tiergate.FieldErrorf(s.header, "the header %s comes twice", s.header)
 		}
-		return s.check(s.query, server.View(args.Peek(s.query)), most)
+		if len(lines) != 1 {
+			return ""
+		}
+		field, value = s.header, lines[0]
 	}
-	if s.header == "" {
-		return "", nil
+	if len(value) == 0 {
+		return ""
 	}
-	lines := ctx.Request.Header.PeekAll(s.header)
-	if len(lines) > 1 {
-		return "", tiergate.FieldErrorf(s.header, "the header %s comes twice", s.header)
+	text, bad := checkText(field, server.View(value), most)
+	if bad != nil {
+		*err = bad
 	}
-	if len(lines) == 0 {
-		return "", nil
-	}
-	return s.check(s.header, server.View(lines[0]), most)
-}
-
-func (s setting) check(field, value string, most int) (string, error) {
-	if value == "" {
-		return "", nil
-	}
-	return checkText(field, value, most)
+	return text
 }
 
 // proxied answers a proxy that asks about a request of somebody else's.
@@ -92,20 +87,16 @@ func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
 	c.question = question{}
 	u := &c.question.use
 	u.Set, u.Key, u.Now = tiergate.DefaultSet, c.key, c.now
-	var set, cost, mode string
-	for _, s := range []struct {
-		setting
-		to   *string
-		most int
-	}{
-		{askedFeature, &u.Flag, tiergate.MaxNameLength}, {askedSet, &set, tiergate.MaxNameLength},
-		{askedUser, &u.UserID, MaxIDBytes}, {askedTeam, &u.TeamID, MaxIDBytes},
-		{askedCost, &cost, 32}, {askedKey, &u.IdempotencyKey, MaxIDBytes}, {askedMode, &mode, 32},
-	} {
-		var err error
-		if *s.to, err = s.read(ctx, s.most); err != nil {
-			return unasked, err
-		}
+	var err error
+	u.Flag = askedFeature.read(ctx, tiergate.MaxNameLength, &err)
+	set := askedSet.read(ctx, tiergate.MaxNameLength, &err)
+	u.UserID = askedUser.read(ctx, MaxIDBytes, &err)
+	u.TeamID = askedTeam.read(ctx, MaxIDBytes, &err)
+	u.IdempotencyKey = askedKey.read(ctx, MaxIDBytes, &err)
+	cost := askedCost.read(ctx, 32, &err)
+	mode := askedMode.read(ctx, 32, &err)
+	if err != nil {
+		return unasked, err
 	}
 	if set != "" {
 		u.Set = set
@@ -114,7 +105,6 @@ func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
 		return unasked, tiergate.FieldErrorf("feature", "the proxy names no feature: ?feature= or Tiergate-Feature")
 	}
 	if cost != "" {
-		var err error
 		if u.Cost, err = checkUnits("cost", cost, 1); err != nil {
 			return unasked, err
 		}
