@@ -43,7 +43,8 @@ func (d *door) ask(k kind, u *tiergate.Use) (tiergate.Verdict, error) {
 // that of the answer, and what denies is a problem document too.
 func (c *call) answer(ctx *fasthttp.RequestCtx, v *tiergate.Verdict, more func(b []byte) []byte) {
 	c.setRevision(ctx, &v.Resume)
-	b := append(ctx.Response.SwapBody(nil)[:0], '{')
+	b := ctx.Response.SwapBody(nil)[:0]
+	b = append(b, '{')
 	status, contentType := fasthttp.StatusOK, jsonType
 	if c.reflect {
 		status = v.Reason.Status()

@@ -127,7 +127,8 @@ func (d *door) helperFree() bool {
 
 func (d *door) answerBatch(ctx *fasthttp.RequestCtx, c *call) {
 	newest := d.cfg.Evaluator.Generation().Resume()
-	b := append(ctx.Response.SwapBody(nil)[:0], `{"items":[`...)
+	b := ctx.Response.SwapBody(nil)[:0]
+	b = append(b, `{"items":[`...)
 	for i := range c.batch {
 		it := &c.batch[i]
 		if i > 0 {

@@ -423,9 +423,16 @@ func TestFingerprint_is_of_the_question(t *testing.T) {
 	}
 	seen[first] = base
 	for _, change := range [][2]string{
-		{`"feature":"x"`, `"feature":"y"`}, {`"user":"u"`, `"user":"v"`}, {`"team":"t"`, `"team":null`}, {`"a":1`, `"a":"1"`},
+		{`"feature":"x"`, `"feature":"y"`},
+		{`"user":"u"`, `"user":"v"`},
+		{`"team":"t"`, `"team":null`},
+		{`"a":1`, `"a":"1"`},
 		{`"user":"u","team":"t"`, `"user":"ut"`},
-		{`"b":[{}]`, `"b":[]`}, {`"cost":2`, `"cost":3`}, {`"cost":2,`, ``}, {`"m":1`, `"m":2`}, {`,"metadata":{"m":1,"n":2}`, ``},
+		{`"b":[{}]`, `"b":[]`},
+		{`"cost":2`, `"cost":3`},
+		{`"cost":2,`, ``},
+		{`"m":1`, `"m":2`},
+		{`,"metadata":{"m":1,"n":2}`, ``},
 		{`"cost":2`, `"cost":2,"set":"web"`},
 	} {
 		body := strings.Replace(base, change[0], change[1], 1)

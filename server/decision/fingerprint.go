@@ -21,7 +21,8 @@ func (c *call) fingerprint(k kind, q *question) string {
 	if u.Key != nil {
 		team = u.Key.TeamID
 	}
-	b := append(c.scratch[:0], "tiergate use 1"...)
+	b := c.scratch[:0]
+	b = append(b, "tiergate use 1"...)
 	b = append(b, byte(k))
 	b = server.AppendText(server.AppendText(b, u.Set), u.Flag)
 	b = server.AppendText(server.AppendText(b, u.UserID), team)

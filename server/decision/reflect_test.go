@@ -33,11 +33,13 @@ func TestReflect(t *testing.T) {
 		"exhausted": {
 			"exhausted", 429, "129601", `"exports-month";q=100;w=2592000, "api";q=10;w=1;tiergate-burst=20`,
 			`"exports-month";r=0;t=86400, "api";r=19;t=1`,
-			"https://iana.org/assignments/http-problem-types#quota-exceeded", []string{"exports-month"},
+			"https://iana.org/assignments/http-problem-types#quota-exceeded",
+			[]string{"exports-month"},
 		},
 		"contended": {
 			"contended", 429, "2", `"exports-month";q=100;w=2592000`, `"exports-month";r=0;t=2`,
-			"https://iana.org/assignments/http-problem-types#quota-exceeded", []string{"exports-month"},
+			"https://iana.org/assignments/http-problem-types#quota-exceeded",
+			[]string{"exports-month"},
 		},
 		"nobody can say": {
 			"away", 503, "", "", "", "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity", []string{"exports-month"},

@@ -155,7 +155,8 @@ func (d *door) settled(ctx *fasthttp.RequestCtx, c *call) func(tiergate.Reservat
 		}
 		resume := d.cfg.Evaluator.Generation().Resume()
 		c.setRevision(ctx, &resume)
-		b := append(ctx.Response.SwapBody(nil)[:0], `{"reservation":`...)
+		b := ctx.Response.SwapBody(nil)[:0]
+		b = append(b, `{"reservation":`...)
 		b = server.AppendRevision(append(appendReservation(b, &r), `,"revision":"`...), &resume)
 		ctx.Response.SwapBody(append(b, `"}`...))
 		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")

@@ -39,7 +39,7 @@ func describeAPI(t *testing.T, text string) *description {
 // at follows a reference such as "#/components/schemas/Decision".
 func (d *description) at(ref string) map[string]any {
 	var here any = d.root
-	for _, step := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+	for step := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
 		m, _ := here.(map[string]any)
 		here = m[step]
 	}
