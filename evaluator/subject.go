@@ -79,7 +79,7 @@ func (s *subject) resolveUser(g *Generation, user snapshot.User, team *snapshot.
 		if t == team {
 			in.Role = string(role)
 		}
-		if rank := g.rank(t.Tier); rank > highest {
+		if rank := g.rank(t.Tier); rank > highest && t.Status == tiergate.TeamActive {
 			highest, in.TeamTier = rank, t.Tier
 		}
 	}
