@@ -65,9 +65,23 @@ type Decision struct {
 	DenyReason string // the policy's reason, such as "tier"
 	Upgrade    string // the lowest tier that would have been allowed; "" when none or not denied
 
+	// Metered says that the flag's feature has limits: what is left of them a Gate knows. It is
+	// never STATIC. Limit is the one that Generation.All tells of, nil for none.
+	Metered bool
+	Limit   *FlagLimit
+
 	// Metadata is the flag's own metadata over its set's, as the members of a JSON object
 	// without the braces; empty when there are none.
 	Metadata json.RawMessage
+}
+
+// A FlagLimit is what a limit allows the subject of a decision in all: the first quota that
+// applies, else the first limit of another kind. One whose amount changes by time alone is not
+// told, because the answer holds until the next revision.
+type FlagLimit struct {
+	Key    string
+	Amount int64
+	Period string // such as "month"; "" for a limit that has no periods
 }
 
 // An Evaluator hands out the generation in force. Safe for concurrent use.

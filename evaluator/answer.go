@@ -17,7 +17,7 @@ func notFound(name string) tiergate.Decision {
 
 // answer is what every decision about the flag has.
 func (f *flag) answer(reason tiergate.Reason) tiergate.Decision {
-	return tiergate.Decision{Flag: f.name, Type: f.typ, Reason: reason, Metadata: f.metadata}
+	return tiergate.Decision{Flag: f.name, Type: f.typ, Reason: reason, Metadata: f.metadata, Metered: f.metered}
 }
 
 func (f *flag) disabled() tiergate.Decision { return f.answer(tiergate.ReasonDisabled) }

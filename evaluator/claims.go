@@ -62,7 +62,18 @@ func (g *Generation) upgrade(key string, amount int64) string {
 type terms struct {
 	claims []quota.Claim // Units are the limit's own cost
 	free   []bool        // which of them have no amount
-	err    error         // why nobody can count by them
+	told   []tiergate.FlagLimit
+	err    error // why nobody can count by them
+}
+
+// terms asks which limits apply to a subject's use of the feature that it asked about last.
+func (g *Generation) terms(s *subject, tier string) (*terms, error) {
+	limits, err := g.policy.Limits(&s.input, tier)
+	if err != nil {
+		return nil, err
+	}
+	t := limits.Derived(func(list []policy.Limit) any { return g.calendars.termsOf(list) }).(*terms)
+	return t, t.err
 }
 
 // calendars remembers the calendars that were made last. The zero value is empty.
@@ -95,7 +106,8 @@ func (c *calendars) of(key calendarKey) (*quota.Calendar, error) {
 
 // termsOf compiles a policy's answer.
 func (c *calendars) termsOf(list []policy.Limit) *terms {
-	t := &terms{claims: make([]quota.Claim, len(list)), free: make([]bool, len(list))}
+	n := len(list)
+	t := &terms{claims: make([]quota.Claim, n), free: make([]bool, n), told: make([]tiergate.FlagLimit, n)}
 	for i := range list {
 		l := &list[i]
 		claim := &t.claims[i]
@@ -103,7 +115,7 @@ func (c *calendars) termsOf(list []policy.Limit) *terms {
 			Key: l.Key, Kind: l.Kind, Scope: l.Scope, Amount: l.Amount, Units: max(l.Cost, 1),
 			Period: l.Period, Burst: l.Burst, Leased: l.Class == "leased",
 		}
-		t.free[i] = l.Unlimited
+		t.free[i], t.told[i] = l.Unlimited, tiergate.FlagLimit{Key: l.Key, Amount: l.Amount, Period: l.Period}
 		if claim.Fallback, t.err = tiergate.ParseFallback(l.OnUnavailable); t.err != nil {
 			return t
 		}

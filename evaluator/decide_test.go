@@ -162,7 +162,7 @@ func TestGeneration_Decide_values(t *testing.T) {
 	}
 }
 
-// All gives for each flag, in the order of names, what Decide gives.
+// All gives for each flag, in the order of names, what Decide gives, and of metered ones a limit.
 func TestGeneration_All_is_Decide_for_each(t *testing.T) {
 	e := demo(t, boolean("broken", func(f *tiergate.Flag) { f.DefaultVariant = "nope" }))
 	for _, user := range []string{"alice", "bob", "ivan", "carol", ""} {
@@ -172,7 +172,11 @@ func TestGeneration_All_is_Decide_for_each(t *testing.T) {
 		for d := range e.Generation().All(&req) {
 			one := req
 			one.Flag = d.Flag
-			if diff := cmp.Diff(e.Generation().Decide(&one), d); diff != "" {
+			want := e.Generation().Decide(&one)
+			if want.Limit = d.Limit; d.Limit != nil && !d.Metered {
+				t.Errorf("%s for %q has limit %+v", d.Flag, user, d.Limit)
+			}
+			if diff := cmp.Diff(want, d); diff != "" {
 				t.Errorf("%s for %q: All and Decide differ:\n%s", d.Flag, user, diff)
 			}
 			if d.Flag <= last {

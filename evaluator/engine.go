@@ -33,6 +33,8 @@ type Engine struct {
 	store   snapshot.Store
 	staged  *staged // the newest state, in force or refused
 	current atomic.Pointer[Generation]
+
+	calendars calendars // of limits, shared by all generations
 }
 
 // New makes an Engine that knows nothing yet.
@@ -61,7 +63,7 @@ func (e *Engine) Apply(_ context.Context, r tiergate.Revision) error {
 	if err := e.staged.refused(); err != nil {
 		return fmt.Errorf("put revision %s in force: %w", r.Resume.Revision(), err)
 	}
-	e.current.Store(e.staged.generation(e.options))
+	e.current.Store(e.staged.generation(e.options, &e.calendars))
 	if r.Whole && view.FlagCount()+view.Users() > largeState {
 		go debug.FreeOSMemory()
 	}

@@ -30,9 +30,8 @@ type Counter interface {
 // concurrent use. The time of exceptions is the Counter's, the same for all processes; that
 // of policies and targeting is the request's.
 type Gate struct {
-	engine    *Engine
-	counter   Counter
-	calendars calendars
+	engine  *Engine
+	counter Counter
 }
 
 // NewGate makes a Gate.

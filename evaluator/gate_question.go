@@ -118,15 +118,11 @@ func (q *question) unanswered(err error) tiergate.UseReason {
 // limits asks the policy which limits apply on the tier. It returns nil for a feature that is
 // neither a flag nor limited at all.
 func (q *question) limits() (*terms, error) {
-	limits, err := q.gen.policy.Limits(&q.subject.input, q.verdict.Decision.Tier)
-	if err != nil {
-		return nil, err
-	}
-	if len(limits.List) == 0 && q.verdict.Decision.Type == "" && q.gen.limited.features[q.use.Flag] == nil {
+	t, err := q.gen.terms(&q.subject, q.verdict.Decision.Tier)
+	if err == nil && len(t.claims) == 0 && q.verdict.Decision.Type == "" && q.gen.limited.features[q.use.Flag] == nil {
 		return nil, nil
 	}
-	t := limits.Derived(func(list []policy.Limit) any { return q.gate.calendars.termsOf(list) }).(*terms)
-	return t, t.err
+	return t, err
 }
 
 // claim makes the claims of a use: one for each limit that has an amount for its subject.

@@ -19,6 +19,7 @@ type Generation struct {
 	clock            tiergate.ClockStep // on which the policy's access decisions depend …
 	limitsClock      tiergate.ClockStep // … and its limits
 	limited          limited
+	calendars        *calendars
 	trustContextTier bool
 	broken           pmap.Map[Quarantined]
 }
@@ -63,7 +64,9 @@ func (g *Generation) All(req *tiergate.Request) iter.Seq[tiergate.Decision] {
 		for _, f := range set.order.All() {
 			var d tiergate.Decision
 			if f.enabled {
-				d = g.decide(f, s)
+				if d = g.decide(f, s); f.metered {
+					g.tell(&d, s)
+				}
 			} else {
 				d = f.disabled()
 			}

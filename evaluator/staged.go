@@ -39,10 +39,10 @@ func (s *staged) refused() error {
 	return fmt.Errorf("%w (and %d more)", bad[0].Err, len(bad)-1)
 }
 
-func (s *staged) generation(o Options) *Generation {
+func (s *staged) generation(o Options, c *calendars) *Generation {
 	return &Generation{
 		view: s.view, policy: s.policy, sets: s.sets, clock: s.policy.ClockStep(),
-		limited: s.limited, limitsClock: s.policy.LimitsStep(),
+		limited: s.limited, limitsClock: s.policy.LimitsStep(), calendars: c,
 		trustContextTier: o.TrustContextTier, broken: s.broken,
 	}
 }
