@@ -3,6 +3,7 @@ package ofrep
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,15 +17,20 @@ const jsonType = "application/json"
 // The members that we add to a flag's metadata. A flag's own ones of these names give way.
 var reserved = []string{"revision", "stale", "tier", "denied", "denyReason", "upgrade"}
 
+// Those that we add to a metered flag's besides.
+var reservedMetered = []string{"limit", "limitKey", "period", "remaining", "resetsAt"}
+
 // reservedMembers are their beginnings as a flag's own, compact metadata has them. In a
 // string a quote is escaped, so that none is found there.
-var reservedMembers = func() [][]byte {
+var reservedMembers, reservedMeteredMembers = beginnings(reserved), beginnings(reservedMetered)
+
+func beginnings(names []string) [][]byte {
 	var out [][]byte
-	for _, name := range reserved {
+	for _, name := range names {
 		out = append(out, []byte(`"`+name+`":`))
 	}
 	return out
-}()
+}
 
 // begin writes what the headers and the metadata of each answer have in common; the latter
 // is mostly as it was in the request before.
@@ -44,10 +50,14 @@ func (c *call) begin(ctx *fasthttp.RequestCtx) {
 }
 
 // single answers about one flag.
-func (c *call) single(ctx *fasthttp.RequestCtx) {
+func (d *door) single(ctx *fasthttp.RequestCtx, c *call) {
 	decision := c.gen.Decide(&c.req)
-	body := ctx.Response.SwapBody(nil)
-	body = c.appendDecision(body[:0], &decision, c.req.Flag)
+	body := ctx.Response.SwapBody(nil)[:0]
+	if decision.Metered && d.cfg.Gate != nil {
+		body = c.appendMetered(body, &decision, d.cfg.Gate)
+	} else {
+		body = c.appendDecision(body, &decision, c.req.Flag)
+	}
 	ctx.Response.SwapBody(body)
 	ctx.SetStatusCode(statusOf(decision.ErrorCode))
 	ctx.SetContentType(jsonType)
@@ -90,33 +100,42 @@ func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byt
 			b = server.AppendString(append(b, `,"upgrade":`...), d.Upgrade)
 		}
 	}
+	if d.Metered {
+		return append(appendOwnOf(c.appendLimit(b, d), d.Metadata, true), '}', '}')
+	}
 	return append(appendOwn(b, d.Metadata), '}', '}')
 }
 
 // appendOwn appends members after others, without those whose names we reserve.
-func appendOwn(b []byte, members json.RawMessage) []byte {
+func appendOwn(b []byte, members json.RawMessage) []byte { return appendOwnOf(b, members, false) }
+
+func appendOwnOf(b []byte, members json.RawMessage, metered bool) []byte {
 	if len(members) == 0 {
 		return b
 	}
-	for _, member := range reservedMembers {
-		if bytes.Contains(members, member) {
-			return appendWithoutReserved(b, members)
-		}
+	if holdsAny(members, reservedMembers) || metered && holdsAny(members, reservedMeteredMembers) {
+		return appendWithoutReserved(b, members, metered)
 	}
 	return append(append(b, ','), members...)
 }
 
-func appendWithoutReserved(b []byte, members json.RawMessage) []byte {
+func holdsAny(members []byte, all [][]byte) bool {
+	for _, member := range all {
+		if bytes.Contains(members, member) {
+			return true
+		}
+	}
+	return false
+}
+
+func appendWithoutReserved(b []byte, members json.RawMessage, metered bool) []byte {
 	object, err := jsonvalue.Parse(append(append([]byte{'{'}, members...), '}'))
 	if err != nil {
 		return b // a bug of whoever made it; an answer without it is better than one that is not JSON
 	}
-next:
 	for i := range object.Len() {
-		for _, name := range reserved {
-			if object.KeyAt(i) == name {
-				continue next
-			}
+		if name := object.KeyAt(i); slices.Contains(reserved, name) || metered && slices.Contains(reservedMetered, name) {
+			continue
 		}
 		b = append(jsonvalue.AppendString(append(b, ','), object.KeyAt(i)), ':')
 		b = jsonvalue.Append(b, object.Index(i))

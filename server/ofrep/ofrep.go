@@ -36,6 +36,9 @@ type Config struct {
 	StaleAfter time.Duration
 	// Credential finds a caller's API key; nil means that callers need none.
 	Credential server.Resolver
+	// Gate knows what is left of the limits of metered flags; nil tells of no limit in answers
+	// about one flag.
+	Gate tiergate.Gate
 	// Version is the program's; it is part of each entity tag, since another version may
 	// answer otherwise from the same revision.
 	Version string
@@ -64,6 +67,10 @@ type call struct {
 	parser  jsonvalue.Parser
 	req     tiergate.Request
 	scratch []byte // what an entity tag is made of
+
+	use  tiergate.Use // of a metered flag
+	room tiergate.Room
+	left *tiergate.LimitState // of the metered flag that is being answered; nil: not told
 
 	gen      tiergate.Generation
 	resume   tiergate.Resume
@@ -96,13 +103,13 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 	c := d.calls.Get().(*call)
 	if d.prepare(ctx, c, name) {
 		if single {
-			c.single(ctx)
+			d.single(ctx, c)
 		} else {
 			d.bulk(ctx, c)
 		}
 	}
 	if len(ctx.Request.Body()) <= maxPooledBytes && cap(c.scratch) <= maxPooledBytes {
-		c.req, c.gen = tiergate.Request{}, nil // the next request must find nothing of this one
+		c.req, c.use, c.gen = tiergate.Request{}, tiergate.Use{}, nil // the next request must find nothing of this one
 		d.calls.Put(c)
 	}
 }

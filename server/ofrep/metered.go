@@ -1,0 +1,75 @@
+package ofrep
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
+)
+
+// A metered flag's metadata tells of one of its limits, the first quota or else the first of
+// all: how much it allows in all, and in an answer about this flag alone, which nobody may keep,
+// what is left of it. An answer about all flags does not say that, so that it stays the same
+// until the next revision. Without a Gate, or where limits cannot be told of, it says nothing.
+
+// appendMetered appends the answer about one metered flag.
+func (c *call) appendMetered(b []byte, d *tiergate.Decision, gate tiergate.Gate) []byte {
+	c.left = nil
+	if d.ErrorCode == "" && !d.Denied && d.Reason != tiergate.ReasonDisabled {
+		c.left = c.ask(gate)
+	}
+	b = c.appendDecision(b, d, c.req.Flag)
+	c.left = nil
+	return b
+}
+
+// ask returns what is left of the limit to tell of, as the generation that decided has it. It
+// counts nothing and waits for nobody.
+func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
+	c.use = tiergate.Use{Request: c.req, Room: &c.room}
+	v, err := gate.Check(context.Background(), &c.use)
+	if err != nil || v.Resume != c.resume {
+		return nil
+	}
+	for i := range v.Limits {
+		if v.Limits[i].Kind == tiergate.Quota {
+			return &v.Limits[i]
+		}
+	}
+	if len(v.Limits) > 0 {
+		return &v.Limits[0]
+	}
+	return nil
+}
+
+// appendLimit appends what is known of a metered flag's limit.
+func (c *call) appendLimit(b []byte, d *tiergate.Decision) []byte {
+	if left := c.left; left != nil {
+		b = appendFlagLimit(b, left.Key, left.Amount, left.Period)
+		b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
+		if left.ResetsIn < 0 { // never
+			return b
+		}
+		at := left.AsOf.Add(left.ResetsIn)
+		if left.AsOf.IsZero() {
+			at = c.req.Now.Add(left.ResetsIn)
+		}
+		b = append(b, `,"resetsAt":"`...)
+		return append(at.UTC().Round(time.Second).AppendFormat(b, time.RFC3339), '"')
+	}
+	if d.Limit != nil {
+		return appendFlagLimit(b, d.Limit.Key, d.Limit.Amount, d.Limit.Period)
+	}
+	return b
+}
+
+func appendFlagLimit(b []byte, key string, amount int64, period string) []byte {
+	b = strconv.AppendInt(append(b, `,"limit":`...), amount, 10)
+	b = server.AppendString(append(b, `,"limitKey":`...), key)
+	if period != "" {
+		b = server.AppendString(append(b, `,"period":`...), period)
+	}
+	return b
+}
