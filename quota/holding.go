@@ -7,8 +7,9 @@ import "github.com/tiergate/tiergate"
 // was never asked for. See tiergate.LeaseAsk for the words.
 type holding struct {
 	fence, granted, spent int64
-	// under is the largest amount that any unit that is left was granted under. Under a
-	// lower limit they may not be spent.
+	// under is the largest amount that was asked with under this fence: units may have been
+	// granted under it, whether or not the answer was heard. Under a lower limit they may
+	// not be spent.
 	under int64
 	// sealed says that the ledger is told, or was told, that nothing is spent under this fence.
 	sealed bool
@@ -47,12 +48,16 @@ func (h *holding) drop() {
 	h.fence++
 }
 
-// ask makes the next message about the lease. Wanting nothing gives back what is left.
+// ask makes the next message about the lease. Wanting nothing gives back what is left, and so
+// does a lower amount than before.
 func (h *holding) ask(a tiergate.LeaseAsk) tiergate.LeaseAsk {
 	a.Seal = a.Need == 0 && a.Want == 0
-	if a.Seal != h.sealed || h.fence == 0 {
+	if a.Seal != h.sealed || h.fence == 0 || a.Amount < h.under {
 		h.drop()
 		h.sealed = a.Seal
+	}
+	if !a.Seal {
+		h.under = max(h.under, a.Amount)
 	}
 	a.Fence, a.Granted, a.Spent = h.fence, h.granted, h.spent
 	return a
@@ -65,7 +70,7 @@ func (h *holding) heed(ask *tiergate.LeaseAsk, answer *tiergate.LeaseAnswer) {
 	case answer.State != tiergate.LeaseActive:
 		h.drop()
 	case answer.Granted > h.granted:
-		h.granted, h.under = answer.Granted, max(h.under, ask.Amount)
+		h.granted = answer.Granted
 	}
 }
 

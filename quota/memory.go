@@ -210,6 +210,16 @@ func (b *bucket) count(l *lease, sign int64) {
 	}
 }
 
+// lease returns a holder's lease, a new one when it has none.
+func (b *bucket) lease(id string) *lease {
+	l := b.leases[id]
+	if l == nil {
+		l = &lease{state: tiergate.LeaseSealed}
+		b.leases[id] = l
+	}
+	return l
+}
+
 // allows returns the amount that counts for somebody who knows it as of a revision.
 func (b *bucket) allows(amount, rev int64) int64 {
 	switch {
@@ -225,11 +235,7 @@ func (b *bucket) allows(amount, rev int64) int64 {
 func (m *Memory) answer(id string, ask *tiergate.LeaseAsk, now time.Time) tiergate.LeaseAnswer {
 	b := m.bucket(ask.Bucket)
 	amount := b.allows(ask.Amount, ask.Rev)
-	l := b.leases[id]
-	if l == nil {
-		l = &lease{state: tiergate.LeaseSealed}
-		b.leases[id] = l
-	}
+	l := b.lease(id)
 	switch {
 	case ask.Fence > l.fence: // taken up anew; what is granted is what the holder says
 		b.change(l, func() { l.fence, l.state, l.granted = ask.Fence, tiergate.LeaseActive, max(ask.Granted, l.reported) })
@@ -305,7 +311,11 @@ func (m *Memory) Retire(_ context.Context, r tiergate.Retirement) error {
 		return tiergate.Errorf(tiergate.Conflict, "the usage of the holder has not been counted yet")
 	}
 	h := m.holders[r.Holder]
-	if h == nil || h.retired {
+	switch {
+	case h == nil: // its first message may be under way yet, and then nobody would have what it gets
+		m.holders[r.Holder] = &holder{retired: true}
+		return nil
+	case h.retired:
 		return nil
 	}
 	if err := m.admit(r.Holder, r.Previous, r.Token, now); err != nil {

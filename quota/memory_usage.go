@@ -52,7 +52,8 @@ func (m *Memory) count(u *tiergate.Usage, out *tiergate.Uploaded) {
 	}
 	for _, spend := range u.Spends {
 		b := m.bucket(spend.Bucket)
-		if l := b.leases[spend.Holder]; l != nil && spend.Holder != "" {
+		if spend.Holder != "" { // a ledger that has lost the lease hears of it later, spent units included
+			l := b.lease(spend.Holder)
 			b.change(l, func() { l.reported += spend.Units })
 		}
 		if counts {
