@@ -34,6 +34,14 @@ func TestEngine_decides_as_worked_out_by_hand(t *testing.T) {
 	})
 }
 
+// What limits come to is what was worked out by hand.
+func TestGate_counts_as_worked_out_by_hand(t *testing.T) {
+	conformance.RunUses(t, func(t *testing.T) func(conformance.UseStep) conformance.UseAnswer {
+		g, c := demoGate(t)
+		return conformance.ThroughGate(t, g, c.Now())
+	})
+}
+
 // A flagd flag file gives the answers that npm flagd-core gives.
 func TestEngine_answers_as_flagd_core(t *testing.T) {
 	flagdtest.Run(t, func(t *testing.T, file []byte) func(flagdtest.Question) flagdtest.Answer {

@@ -55,12 +55,17 @@ func (c *counter) fits(t *quota.Take, states []tiergate.LimitState) (quota.Outco
 	return o, states
 }
 
+// take counts a take. Slots and seats are only looked at: nothing would give them back.
 func (c *counter) take(t *quota.Take) {
 	for i := range t.Claims {
-		c.used[bucketOf(&t.Claims[i], c.now)] += t.Claims[i].Units
+		if takes(&t.Claims[i]) {
+			c.used[bucketOf(&t.Claims[i], c.now)] += t.Claims[i].Units
+		}
 	}
 	c.keep(t)
 }
+
+func takes(c *quota.Claim) bool { return c.Kind == tiergate.Quota || c.Kind == tiergate.Rate }
 
 // keep remembers a take, which is not the counter's after the call.
 func (c *counter) keep(t *quota.Take) {
@@ -91,8 +96,9 @@ func (c *counter) Consume(_ context.Context, t *quota.Take, states []tiergate.Li
 		c.take(t)
 		o.ID = [16]byte{1, 2, 3}
 		for i := range t.Claims {
-			s := &states[first+i]
-			s.Min, s.Max = s.Min-t.Claims[i].Units, s.Max-t.Claims[i].Units
+			if s := &states[first+i]; takes(&t.Claims[i]) {
+				s.Min, s.Max = s.Min-t.Claims[i].Units, s.Max-t.Claims[i].Units
+			}
 		}
 	}
 	return o, states, nil
@@ -126,6 +132,11 @@ func (c *counter) Reserve(_ context.Context, t *quota.Take, id, fingerprint stri
 		return o, tiergate.Reservation{}, states, nil
 	}
 	c.take(t)
+	for i := range t.Claims {
+		if !takes(&t.Claims[i]) {
+			c.used[bucketOf(&t.Claims[i], c.now)] += t.Claims[i].Units
+		}
+	}
 	r := tiergate.Reservation{ID: id, Fingerprint: fingerprint, State: tiergate.ReservationHeld, TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, ExpiresAt: c.now.Add(ttl)}
 	c.held[id] = r
 	return o, r, states, nil

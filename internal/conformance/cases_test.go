@@ -33,6 +33,17 @@ func TestDemo_is_valid(t *testing.T) {
 		}
 		stories[c.Story] = true
 	}
+	for _, c := range conformance.UseCases() {
+		if stories[c.Story] {
+			t.Errorf("%q is told twice", c.Story)
+		}
+		stories[c.Story] = true
+		for _, s := range c.Steps {
+			if s.Want.Status != tiergate.UseReason(s.Want.Reason).Status() || s.Do != "check" && s.Do != "consume" && s.Do != "track" {
+				t.Errorf("%s: step %+v is none", c.Story, s)
+			}
+		}
+	}
 }
 
 // The bucket that a story names is the bucket that flagd's fractional gives, computed here
