@@ -139,8 +139,11 @@ type UsageBatch struct {
 	// After are hashes of all that came before these places.
 	From, To      int64
 	Before, After string
-	Usage         []Usage
-	Denials       []Denial
+	// Lost says that what is between the ledger's place and From is gone, at the ledger and
+	// in the log: the log goes on from From.
+	Lost    bool
+	Usage   []Usage
+	Denials []Denial
 }
 
 // Usage is something that was used: one event, or some of the same hour, subject and feature

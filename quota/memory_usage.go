@@ -15,10 +15,14 @@ type usageKey struct{ scope, key string }
 
 // Upload implements tiergate.Ledger.
 func (m *Memory) Upload(_ context.Context, batch tiergate.UsageBatch) (tiergate.Uploaded, error) {
+	if batch.From < 0 || batch.To < batch.From || batch.To == batch.From && len(batch.Usage)+len(batch.Denials) > 0 {
+		return tiergate.Uploaded{}, tiergate.FieldErrorf("to", "a batch cannot go from %d to %d", batch.From, batch.To)
+	}
 	m.lock()
 	defer m.mu.Unlock()
 	log := m.logs[batch.Log]
-	if log.at != batch.From || log.hash != batch.Before {
+	fits := log.at == batch.From && log.hash == batch.Before || batch.Lost && log.at < batch.From
+	if !fits {
 		return tiergate.Uploaded{At: log.at, Hash: log.hash}, nil
 	}
 	out := tiergate.Uploaded{At: batch.To, Hash: batch.After}
@@ -57,7 +61,7 @@ func (m *Memory) count(u *tiergate.Usage, out *tiergate.Uploaded) {
 			b.change(l, func() { l.reported += spend.Units })
 		}
 		if counts {
-			b.used += spend.Units
+			b.use(spend.Units)
 			m.usage[spend.Bucket] += spend.Units
 		}
 	}

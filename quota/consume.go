@@ -1,0 +1,243 @@
+package quota
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tiergate/tiergate"
+)
+
+// A draft is what one call gathers, kept for the next.
+type draft struct {
+	spends  []spent
+	rated   []rated
+	payload []byte
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+func (d *draft) free() {
+	const keep = 16 << 10
+	clear(d.spends)
+	d.spends, d.rated, d.payload = d.spends[:0], d.rated[:0], d.payload[:0]
+	if cap(d.payload) <= keep {
+		drafts.Put(d)
+	}
+}
+
+// Consume takes all of a use's claims or none, and records the use durably before it returns.
+// States are appended to states, one for each claim. What is denied leaves no trace but a
+// count. An error is Conflict or KeyReused, about the use's key.
+func (e *Engine) Consume(ctx context.Context, t *Take, states []tiergate.LimitState) (Outcome, []tiergate.LimitState, error) {
+	defer e.active.Add(-1)
+	if e.active.Add(1); e.stopping.Load() {
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}, states, nil
+	}
+	if t.Key != nil { // 1. a key that is known answers as it did
+		known, err := e.replays.begin(t.Key)
+		if err != nil {
+			return Outcome{Denied: -1}, states, err
+		}
+		if known != nil {
+			return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, e.states(t, states), nil
+		}
+	}
+	d := drafts.Get().(*draft)
+	defer d.free()
+	out := e.admit(ctx, t, d) // 2. each limit has room for it …
+	if out.Reason == tiergate.UseAllowed {
+		out = e.record(t, d, t.Key) // 3. … and it is on disk …
+	}
+	if out.Reason != tiergate.UseAllowed {
+		e.undoAll(t, d) // … or nothing has happened
+		e.deny(t, out.Reason)
+	} else {
+		e.counts.accepted.Add(1)
+	}
+	if t.Key != nil {
+		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
+	}
+	return out, e.states(t, states), nil // 4. what is left
+}
+
+// admit takes the claims: rates first, which cost nothing to look at, then slots, then units.
+func (e *Engine) admit(ctx context.Context, t *Take, d *draft) Outcome {
+	now := e.now()
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind == tiergate.Rate {
+			r, ok, retry := e.takeRate(c, i, now)
+			if !ok {
+				return Outcome{Reason: tiergate.UseRateLimited, Denied: i, RetryAfter: retry}
+			}
+			d.rated = append(d.rated, r)
+		}
+	}
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind == tiergate.Concurrency || c.Kind == tiergate.Gauge {
+			if out := e.room(ctx, c, i); out.Reason != tiergate.UseAllowed {
+				return out
+			}
+		}
+	}
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind == tiergate.Quota {
+			s, v := e.spend(ctx, c, now)
+			if v != got {
+				return e.refusal(c, i, v)
+			}
+			d.spends = append(d.spends, s)
+		}
+	}
+	return Outcome{Reason: tiergate.UseAllowed, Denied: -1}
+}
+
+// retryContended is when what others hold may have come back.
+const retryContended = heartbeat
+
+// refusal is the outcome of a claim that found no units.
+func (e *Engine) refusal(c *Claim, i int, v verdict) Outcome {
+	switch v {
+	case away:
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: i, RetryAfter: highestPause}
+	case contended:
+		return Outcome{Reason: tiergate.UseContended, Denied: i, RetryAfter: retryContended}
+	}
+	out := Outcome{Reason: tiergate.UseExhausted, Denied: i}
+	if c.Units <= c.Amount {
+		out.RetryAfter = max(0, e.resetsIn(c))
+	}
+	return out
+}
+
+// room says whether a limit that is held, not used up, has room now. Nothing is taken: that
+// is a reservation's.
+func (e *Engine) room(ctx context.Context, c *Claim, i int) Outcome {
+	if e.options.Gauges == nil {
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: i}
+	}
+	left, err := e.peek(ctx, c)
+	switch {
+	case err != nil && c.Fallback.Allow, err == nil && left.Available >= c.Units:
+		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}
+	case err != nil:
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: i, RetryAfter: highestPause}
+	case c.Kind == tiergate.Gauge:
+		return Outcome{Reason: tiergate.UseExhausted, Denied: i}
+	}
+	return Outcome{Reason: tiergate.UseConcurrency, Denied: i, RetryAfter: retryContended}
+}
+
+// peek asks the ledger what is left of a claim's limit.
+func (e *Engine) peek(ctx context.Context, c *Claim) (tiergate.LeaseAnswer, error) {
+	if e.away() && e.options.Gauges != nil {
+		return tiergate.LeaseAnswer{}, tiergate.Errorf(tiergate.Unavailable, "the ledger does not answer")
+	}
+	ask := tiergate.LeaseAsk{Bucket: tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}, Amount: c.Amount, Rev: c.Rev}
+	if c.Calendar != nil {
+		ask.Period = c.Calendar.At(e.Now())
+		ask.Bucket.Period = ask.Period.ID
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.options.Patience)
+	defer cancel()
+	answers, err := e.options.Gauges.Peek(ctx, []tiergate.LeaseAsk{ask})
+	if err != nil {
+		return tiergate.LeaseAnswer{}, err
+	}
+	return answers[0], nil
+}
+
+// undoAll gives back what a call took, the last first.
+func (e *Engine) undoAll(t *Take, d *draft) {
+	for i := len(d.spends) - 1; i >= 0; i-- {
+		e.undo(&d.spends[i])
+	}
+	for i := range d.rated {
+		e.undoRate(&d.rated[i], t.Claims[d.rated[i].claim].Units)
+	}
+}
+
+// record writes the use into the usage log and waits until it is durable. When it cannot be
+// written, nobody may say that the use was admitted.
+func (e *Engine) record(t *Take, d *draft, key *tiergate.UsageKey) Outcome {
+	id := newID()
+	at := t.At
+	if at.IsZero() {
+		at = e.Now()
+	}
+	d.payload = appendUse(d.payload[:0], t, at, d.spends)
+	ticket, err := e.usage.Append(id, d.payload)
+	if err != nil {
+		e.counts.unrecorded.Add(1)
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}
+	}
+	if err := ticket.Wait(context.Background()); err != nil {
+		e.counts.unrecorded.Add(1)
+		d.spends = d.spends[:0] // nobody knows whether it is on disk: the units stay spent
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}
+	}
+	return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: id}
+}
+
+// newID mints a UUID of version 7.
+func newID() [16]byte {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic("quota: bug: " + err.Error()) // the source of randomness never fails
+	}
+	return id
+}
+
+func uuidText(id [16]byte) string { return uuid.UUID(id).String() }
+
+// Track records that a use has happened. No limit refuses it: what it took is debited when
+// the ledger counts it. Claims of other limits than quotas are passed over. Errors as
+// Consume's; UseUnavailable when it cannot be recorded.
+func (e *Engine) Track(_ context.Context, t *Take) (Outcome, error) {
+	defer e.active.Add(-1)
+	if e.active.Add(1); e.stopping.Load() {
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}, nil
+	}
+	if t.Key != nil {
+		known, err := e.replays.begin(t.Key)
+		if err != nil {
+			return Outcome{Denied: -1}, err
+		}
+		if known != nil {
+			return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, nil
+		}
+	}
+	d := drafts.Get().(*draft)
+	defer d.free()
+	at := t.At
+	if at.IsZero() {
+		at = e.Now()
+	}
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind == tiergate.Quota {
+			b := tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}
+			if c.Calendar != nil {
+				b.Period = c.Calendar.At(at).ID
+			}
+			d.spends = append(d.spends, spent{bucket: b, units: c.Units})
+		}
+	}
+	out := e.record(t, d, t.Key)
+	if out.Reason == tiergate.UseAllowed {
+		e.counts.accepted.Add(1)
+	}
+	if t.Key != nil {
+		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
+	}
+	return out, nil
+}
+
+// Deny counts a denial that was made before any limit was looked at.
+func (e *Engine) Deny(t *Take, reason tiergate.UseReason) { e.deny(t, reason) }
+
+func (e *Engine) deny(t *Take, reason tiergate.UseReason) {
+	e.counts.denied(reason)
+	e.denials.add(t, reason, e.Now())
+}

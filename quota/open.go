@@ -1,0 +1,167 @@
+package quota
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/quota/spool"
+)
+
+// Open begins to count. It takes in what a former process left in o.Dir: its usage is
+// uploaded, and what it held and did not use is given back, if that is known for sure.
+func Open(o Options) (*Engine, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Patience = cmp.Or(o.Patience, time.Second)
+	o.FallbackShares = cmp.Or(o.FallbackShares, 16)
+	e := &Engine{
+		options: o, log: o.Log, start: time.Now(), rates: NewRates(cmp.Or(o.RateKeys, 1_000_000)),
+		accounts: map[tiergate.Bucket]*account{}, kick: make(chan struct{}, 1),
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open the usage folder: %w", err)
+	}
+	o.Spool.Dir, o.Spool.Log = filepath.Join(o.Dir, "usage"), o.Log
+	var err error
+	if e.usage, err = spool.Open(o.Spool); err != nil {
+		return nil, fmt.Errorf("open the usage log: %w", err)
+	}
+	if err := e.begin(); err != nil {
+		return nil, errors.Join(err, e.usage.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.done.Go(func() { e.exchanges(ctx) })
+	e.done.Go(func() { e.uploads(ctx) })
+	return e, nil
+}
+
+// begin reads what former processes left and makes this one a holder.
+func (e *Engine) begin() error {
+	if err := e.findFormer(); err != nil {
+		return err
+	}
+	err := e.usage.Walk(func(r spool.Record) error { // the keys of what is not uploaded yet
+		if key, ok := keyOf(r.Payload); ok {
+			e.replays.restore(&key, r.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the usage log: %w", err)
+	}
+	holder, err := e.incarnate()
+	if err != nil {
+		return err
+	}
+	e.holder.Store(holder)
+	return nil
+}
+
+// incarnate makes a new holder.
+func (e *Engine) incarnate() (*incarnation, error) {
+	id := uuid.NewString()
+	c, err := createCounters(e.options.Dir, id, e.usage.ID())
+	if err != nil {
+		return nil, err
+	}
+	return &incarnation{id: id, counters: c}, nil
+}
+
+// reincarnate makes the process another holder, which holds nothing.
+func (e *Engine) reincarnate() error {
+	holder, err := e.incarnate()
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	former := e.holder.Swap(holder)
+	e.deadline.Store(0)
+	for _, a := range e.accounts {
+		a.mu.Lock()
+		a.holding, a.holder, a.told = holding{}, holder.id, false
+		a.slot, err = holder.counters.slot(a.bucket)
+		a.mu.Unlock()
+	}
+	return errors.Join(err, former.counters.close(true))
+}
+
+// findFormer finds the counter files of former processes, and abandons those that cannot be
+// trusted.
+func (e *Engine) findFormer() error {
+	paths, err := filepath.Glob(filepath.Join(e.options.Dir, countersName+"*"))
+	if err != nil {
+		return err
+	}
+	found := e.usage.Recovery()
+	for _, path := range paths {
+		h, err := readCounters(path)
+		switch {
+		case err != nil:
+		case h.head.Log != e.usage.ID():
+			err = errors.New("it goes with another usage log")
+		case found.Copied:
+			err = errors.New("the usage log is a copy")
+		case len(found.Quarantined) > 0, found.Behind > 0:
+			err = errors.New("a part of the usage log is damaged or gone")
+		}
+		if err != nil {
+			name := strings.TrimPrefix(filepath.Base(path), countersName)
+			e.abandon(&formerHolder{path: path, head: countersHead{Holder: name}}, err.Error())
+			continue
+		}
+		e.former = append(e.former, predecessor{formerHolder: h, upTo: e.usage.End()})
+	}
+	e.formers.Store(int64(len(e.former)))
+	return nil
+}
+
+// Close ends counting: nothing is admitted any more, what was used is uploaded, and what was
+// not is given back, as far as the ledger can be reached before ctx ends. What is left is
+// done by the next process that opens the folder.
+func (e *Engine) Close(ctx context.Context) error {
+	e.stopping.Store(true)
+	for e.active.Load() > 0 && ctx.Err() == nil {
+		sleep(ctx, time.Millisecond)
+	}
+	e.stop()
+	e.done.Wait()
+	e.writeDenials()
+	err := e.leave(ctx)
+	return errors.Join(err, e.usage.Close())
+}
+
+// leave uploads what is left and retires the holder.
+func (e *Engine) leave(ctx context.Context) error {
+	holder := e.holder.Load()
+	for ctx.Err() == nil {
+		more, err := e.upload(ctx)
+		if err == nil && !more && e.usage.Uploaded() == e.usage.End() {
+			break
+		}
+		if err != nil {
+			e.log.Warn("usage stays on disk until the next start", "error", err)
+			return holder.counters.close(false)
+		}
+	}
+	previous, token := tokensIn(holder.counters.data)
+	err := e.options.Ledger.Retire(ctx, tiergate.Retirement{
+		Holder: holder.id, Previous: previous, Token: cmp.Or(token, previous), Log: e.usage.ID(), At: e.usage.Uploaded(),
+	})
+	if err != nil {
+		e.log.Warn("what is held stays so until the next start", "error", err)
+	}
+	return holder.counters.close(err == nil)
+}

@@ -1,0 +1,191 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tiergate/tiergate"
+)
+
+// Reserve holds what a use would take until it is settled. Rates are taken at once. Errors
+// are those of a tiergate.ReservationLedger that are not about limits.
+func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, ttl time.Duration, states []tiergate.LimitState) (Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
+	none := tiergate.Reservation{}
+	if e.options.Reservations == nil {
+		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1}, none, states, nil
+	}
+	if id == "" {
+		id = uuid.NewString()
+	}
+	wanted := tiergate.Reservation{
+		ID: id, TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, Fingerprint: fingerprint, Metadata: t.Metadata,
+	}
+	d := drafts.Get().(*draft)
+	defer d.free()
+	for i := range t.Claims {
+		c := &t.Claims[i]
+		switch c.Kind {
+		case tiergate.Rate:
+			r, ok, retry := e.takeRate(c, i, e.now())
+			if !ok {
+				e.undoAll(t, d)
+				e.deny(t, tiergate.UseRateLimited)
+				return Outcome{Reason: tiergate.UseRateLimited, Denied: i, RetryAfter: retry}, none, e.states(t, states), nil
+			}
+			d.rated = append(d.rated, r)
+		case tiergate.Quota, tiergate.Concurrency:
+			wanted.Holds = append(wanted.Holds, e.hold(c))
+		}
+	}
+	held, err := e.reserve(ctx, wanted, ttl)
+	if err == nil {
+		e.counts.accepted.Add(1)
+		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}, held, e.states(t, states), nil
+	}
+	e.undoAll(t, d)
+	out, err := e.short(t, err)
+	if err == nil {
+		e.deny(t, out.Reason)
+	}
+	return out, none, e.states(t, states), err
+}
+
+func (e *Engine) hold(c *Claim) tiergate.Hold {
+	h := tiergate.Hold{
+		Bucket: tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject},
+		Kind:   c.Kind, Units: c.Units, Amount: c.Amount, Rev: c.Rev,
+	}
+	if c.Calendar != nil {
+		h.Period = c.Calendar.At(e.Now())
+		h.Bucket.Period = h.Period.ID
+	}
+	return h
+}
+
+// reserve asks the ledger, a second time when this process itself held what was lacking.
+func (e *Engine) reserve(ctx context.Context, r tiergate.Reservation, ttl time.Duration) (tiergate.Reservation, error) {
+	for again := true; ; again = false {
+		held, err := e.options.Reservations.Reserve(ctx, r, ttl)
+		short, ok := errors.AsType[*tiergate.ShortError](err)
+		if !ok || !again || !e.giveBack(ctx, short.Bucket) {
+			return held, err
+		}
+	}
+}
+
+// giveBack gives back what is held of a bucket, and says whether that was anything.
+func (e *Engine) giveBack(ctx context.Context, key tiergate.Bucket) bool {
+	now := e.now()
+	e.recall(key, now)
+	e.mu.RLock()
+	a := e.accounts[key]
+	e.mu.RUnlock()
+	if a == nil {
+		return false
+	}
+	a.mu.Lock()
+	held := a.rest() > 0
+	a.mu.Unlock()
+	if !held {
+		return false
+	}
+	for range 100 { // a message is on its way
+		a.mu.Lock()
+		back := a.rest() == 0 && !a.listed.Load() && a.sealed
+		a.mu.Unlock()
+		if back || ctx.Err() != nil {
+			break
+		}
+		sleep(ctx, 2*time.Millisecond)
+	}
+	return true
+}
+
+// short turns a ledger's refusal into an outcome; other errors stay errors.
+func (e *Engine) short(t *Take, err error) (Outcome, error) {
+	short, ok := errors.AsType[*tiergate.ShortError](err)
+	if !ok {
+		if tiergate.CodeOf(err) == tiergate.Unavailable {
+			return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: highestPause}, nil
+		}
+		return Outcome{Denied: -1}, err
+	}
+	for i := range t.Claims {
+		c := &t.Claims[i]
+		if c.Key != short.Bucket.Limit || c.Subject != short.Bucket.Subject {
+			continue
+		}
+		switch {
+		case c.Kind == tiergate.Concurrency:
+			return Outcome{Reason: tiergate.UseConcurrency, Denied: i, RetryAfter: retryContended}, nil
+		case short.Outstanding > 0 && c.Units <= c.Amount:
+			return e.refusal(c, i, contended), nil
+		}
+		return e.refusal(c, i, exhausted), nil
+	}
+	return Outcome{Reason: tiergate.UseExhausted, Denied: -1}, nil
+}
+
+// Extend, Commit, Release and Reservation are the ledger's; see tiergate.Reservations.
+func (e *Engine) Extend(ctx context.Context, id string, by tiergate.Owner, ttl time.Duration) (tiergate.Reservation, error) {
+	if e.options.Reservations == nil {
+		return tiergate.Reservation{}, noReservations()
+	}
+	return e.options.Reservations.Extend(ctx, id, by, ttl)
+}
+
+// Commit settles a reservation with what was used; see tiergate.Reservations.
+func (e *Engine) Commit(ctx context.Context, id string, by tiergate.Owner, actual int64, capped bool) (tiergate.Reservation, error) {
+	if e.options.Reservations == nil {
+		return tiergate.Reservation{}, noReservations()
+	}
+	return e.options.Reservations.Commit(ctx, id, by, actual, capped)
+}
+
+// Release ends a reservation that led to nothing; see tiergate.Reservations.
+func (e *Engine) Release(ctx context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error) {
+	if e.options.Reservations == nil {
+		return tiergate.Reservation{}, noReservations()
+	}
+	return e.options.Reservations.Release(ctx, id, by)
+}
+
+// Reservation returns a reservation; see tiergate.Reservations.
+func (e *Engine) Reservation(ctx context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error) {
+	if e.options.Reservations == nil {
+		return tiergate.Reservation{}, noReservations()
+	}
+	return e.options.Reservations.Reservation(ctx, id, by)
+}
+
+func noReservations() error {
+	return tiergate.Errorf(tiergate.Unavailable, "there is no ledger that keeps reservations")
+}
+
+// Hold puts an item into the set that a gauge counts, such as a seat, and Drop takes it out.
+// Both may be repeated. They return how many items there are; Exhausted when it is full.
+func (e *Engine) Hold(ctx context.Context, c *Claim, item string) (int64, error) {
+	if e.options.Gauges == nil {
+		return 0, noReservations()
+	}
+	return e.options.Gauges.Add(ctx, e.hold(c).Bucket, item, c.Amount, c.Rev)
+}
+
+// Drop takes an item out; see Hold.
+func (e *Engine) Drop(ctx context.Context, c *Claim, item string) (int64, error) {
+	if e.options.Gauges == nil {
+		return 0, noReservations()
+	}
+	return e.options.Gauges.Remove(ctx, e.hold(c).Bucket, item)
+}
+
+// Replace makes the set what items says, whatever the limit.
+func (e *Engine) Replace(ctx context.Context, c *Claim, items []string) (added, removed int64, err error) {
+	if e.options.Gauges == nil {
+		return 0, 0, noReservations()
+	}
+	return e.options.Gauges.Replace(ctx, e.hold(c).Bucket, items)
+}
