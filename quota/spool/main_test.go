@@ -1,0 +1,17 @@
+package spool
+
+import (
+	stdflag "flag"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("TIERGATE_TEST_VICTIM"); dir != "" {
+		victim(dir) // never returns: it is killed
+	}
+	stdflag.Parse()
+	goleak.VerifyTestMain(m)
+}

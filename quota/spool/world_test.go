@@ -1,0 +1,474 @@
+package spool
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const simDir = "/data/usage"
+
+// An entry is a record as the model knows it. Its payload follows from its serial number.
+type entry struct {
+	serial uint32
+	size   int
+}
+
+func (e entry) id() (id [16]byte) {
+	binary.BigEndian.PutUint32(id[:], e.serial)
+	return id
+}
+
+func (e entry) payload() []byte {
+	b := make([]byte, e.size)
+	for i := range b {
+		b[i] = byte(e.serial + uint32(i)*7)
+	}
+	return b
+}
+
+func entryOf(r Record) entry {
+	return entry{binary.BigEndian.Uint32(r.ID[:]), len(r.Payload)}
+}
+
+// A world is a log on a simulated disk, a ledger that counts it, and a plain model of what
+// both must know.
+type world struct {
+	fs  *simFS
+	log *Log
+	now time.Time
+	o   Options
+
+	serial  uint32
+	waiting []waiting       // appended, and not known to be durable
+	acked   map[int64]entry // by number: promised to be durable
+	lostOK  map[int64]bool  // numbers that damage may have taken
+	next    int64           // one past the highest number that is durable
+	maybe   []entry         // refused, or cut off by a crash: they may be found after one, once
+	hashes  map[int64]string
+	renews  int
+
+	// The ledger.
+	id      string
+	at      int64
+	hash    string
+	counted map[uint32]int64 // serial to number
+	behind  int64            // the cursor is at least here: Advance said so
+	peak    int64            // where the ledger was before it lost its newest history, until the log knows
+	cut     bool             // damage may have shortened the end, unseen
+}
+
+type waiting struct {
+	ticket Ticket
+	entry  entry
+}
+
+func newWorld(fs *simFS) *world {
+	w := &world{
+		fs: fs, now: time.Unix(1_700_000_000, 0), acked: map[int64]entry{}, lostOK: map[int64]bool{},
+		hashes: map[int64]string{}, counted: map[uint32]int64{},
+	}
+	w.o = Options{Dir: simDir, FS: fs, SegmentBytes: 1536, MaxBytes: 12 << 10, Keep: time.Minute, Now: func() time.Time { return w.now }}
+	return w
+}
+
+func (w *world) open() error {
+	l, err := open(w.o)
+	if err != nil {
+		return err
+	}
+	w.log = l
+	if w.id == "" {
+		w.id = l.ID()
+	}
+	return nil
+}
+
+func (w *world) append(size int) error {
+	e := entry{w.serial, size}
+	w.serial++
+	t, err := w.log.Append(e.id(), e.payload())
+	switch {
+	case err == nil:
+		w.waiting = append(w.waiting, waiting{t, e})
+		return nil
+	case errors.Is(err, ErrFull) && w.log.Stats().Bytes+int64(recordHead+size) <= w.o.MaxBytes-w.o.SegmentBytes:
+		return fmt.Errorf("refused while there is room: %w, %+v", err, w.log.Stats())
+	case errors.Is(err, ErrFull), errors.Is(err, ErrBroken):
+		return nil
+	}
+	return err
+}
+
+var gone = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// turn lets the writer work, and takes note of what it promises.
+func (w *world) turn() error {
+	w.log.turn()
+	return w.settle()
+}
+
+func (w *world) settle() error {
+	for len(w.waiting) > 0 {
+		first := w.waiting[0]
+		err := first.ticket.Wait(gone)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return nil
+		case err == nil:
+			w.acked[w.next] = first.entry
+			w.next++
+		case errors.Is(err, ErrBroken):
+			w.maybe = append(w.maybe, first.entry)
+		default:
+			return err
+		}
+		w.waiting = w.waiting[1:]
+	}
+	return nil
+}
+
+// note compares a batch with what was promised.
+func (w *world) note(b Batch) error {
+	if b.To-b.From != int64(len(b.Records))+b.Lost {
+		return fmt.Errorf("a batch from %d to %d with %d records and %d lost", b.From, b.To, len(b.Records), b.Lost)
+	}
+	for at, hash := range map[int64]string{b.From: b.Before, b.To: b.After} {
+		if known, ok := w.hashes[at]; ok && known != hash && !w.cut {
+			return fmt.Errorf("the hash at %d was %.8s and is %.8s", at, known, hash)
+		}
+		w.hashes[at] = hash
+	}
+	for n := b.From; n < b.From+b.Lost; n++ {
+		if e, ok := w.acked[n]; ok && !w.lostOK[n] {
+			return fmt.Errorf("record %d (%d) is lost", n, e.serial)
+		}
+	}
+	for i, r := range b.Records {
+		n, e := b.From+b.Lost+int64(i), entryOf(r)
+		if string(r.Payload) != string(e.payload()) {
+			return fmt.Errorf("record %d has another's payload", n)
+		}
+		want, ok := w.acked[n]
+		switch {
+		case ok && want == e:
+		case ok && !w.lostOK[n]:
+			return fmt.Errorf("record %d is %d and should be %d", n, e.serial, want.serial)
+		default:
+			if err := w.adopt(n, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// adopt takes in a record that nobody was promised, and that a crash left behind.
+func (w *world) adopt(n int64, e entry) error {
+	i := slices.Index(w.maybe, e)
+	if i < 0 {
+		return fmt.Errorf("record %d (%d) comes from nowhere, or twice", n, e.serial)
+	}
+	w.maybe = w.maybe[i+1:] // in order
+	w.acked[n] = e
+	w.next = max(w.next, n+1)
+	return nil
+}
+
+// upload sends one batch to the ledger, and with advance moves the cursor, as an uploader
+// does that hears the answer.
+func (w *world) upload(most int, advance bool) (progress bool, err error) {
+	b, err := w.log.Read(most, 700)
+	if err != nil {
+		return false, err
+	}
+	if err := w.note(b); err != nil {
+		return false, err
+	}
+	if w.at != b.From || w.hash != b.Before {
+		return true, w.reposition()
+	}
+	if b.To == b.From {
+		return false, nil
+	}
+	for i, r := range b.Records {
+		serial := entryOf(r).serial
+		if n, ok := w.counted[serial]; ok {
+			return false, fmt.Errorf("record %d is counted twice: as %d and %d", serial, n, b.From+b.Lost+int64(i))
+		}
+		w.counted[serial] = b.From + b.Lost + int64(i)
+	}
+	w.at, w.hash = b.To, b.After
+	if !advance {
+		return true, nil
+	}
+	return true, w.advance(b.To)
+}
+
+func (w *world) advance(to int64) error {
+	err := w.log.Advance(to)
+	if err == nil {
+		w.behind = to
+	}
+	return err
+}
+
+// reposition does what the ledger asks for: it has counted up to another place.
+func (w *world) reposition() error {
+	err := w.log.Rewind(w.at, w.hash)
+	switch {
+	case err == nil:
+		w.behind, w.peak = w.at, 0
+	case errors.Is(err, ErrHistory) && w.cut:
+		return w.renew()
+	}
+	return err
+}
+
+// renew sets everything aside: what the ledger has not counted is not promised any more.
+func (w *world) renew() error {
+	if err := w.log.Renew("a test says so"); err != nil {
+		return err
+	}
+	w.renews++
+	w.begin()
+	if w.log.ID() == w.id {
+		return errors.New("the log has kept its id")
+	}
+	w.id = w.log.ID()
+	return nil
+}
+
+// begin forgets the log of before.
+func (w *world) begin() {
+	w.acked, w.lostOK, w.hashes, w.maybe = map[int64]entry{}, map[int64]bool{}, map[int64]string{}, nil
+	w.next, w.at, w.hash, w.behind, w.peak, w.cut = 0, 0, "", 0, 0, false
+}
+
+// restart opens the log that another process left on a disk, and looks at what is there.
+func (w *world) restart(fs *simFS) error {
+	w.fs, w.o.FS = fs, fs
+	for _, lost := range w.waiting {
+		w.maybe = append(w.maybe, lost.entry)
+	}
+	w.waiting = nil
+	if err := w.open(); err != nil {
+		return err
+	}
+	return w.verify()
+}
+
+// verify checks what Open found against what was promised, and goes on from there.
+func (w *world) verify() error {
+	s := &w.log.state
+	found := w.log.Recovery()
+	switch {
+	case s.cursor.number < w.behind:
+		return fmt.Errorf("the cursor is at %d, and was durable at %d", s.cursor.number, w.behind)
+	case s.cursor.number > max(w.at, w.peak):
+		return fmt.Errorf("the cursor is at %d, and the ledger at %d", s.cursor.number, w.at)
+	case len(w.lostOK) == 0 && !w.cut && (len(found.Quarantined) > 0 || found.Behind > 0 || found.CursorLost || found.Copied):
+		return fmt.Errorf("damage where there is none: %+v", found)
+	case s.end.number < w.next && !w.cut && len(w.lostOK) == 0:
+		return fmt.Errorf("the log ends at %d, and %d are acknowledged", s.end.number, w.next)
+	}
+	end := s.end.number
+	// What is there beyond what was promised becomes known by reading.
+	from := w.log.at
+	for w.log.at.number < end {
+		b, err := w.log.Read(1000, 1<<20)
+		if err != nil {
+			return err
+		}
+		if err := w.note(b); err != nil {
+			return err
+		}
+		if b.To == b.From {
+			return fmt.Errorf("nothing to read at %d of %d", b.From, end)
+		}
+		w.log.at = w.log.ahead
+	}
+	w.log.at, w.log.ahead = from, from
+	for n := range w.acked {
+		if n >= end {
+			delete(w.acked, n) // cut off by damage
+		}
+	}
+	w.next = end
+	w.maybe = nil // what was not found now is not to come back
+	return nil
+}
+
+// drain uploads everything, and checks that the ledger has counted each record that was
+// promised, in order.
+func (w *world) drain() error {
+	w.fs.full, w.fs.failSync = false, 0
+	for range 3 {
+		if err := w.turn(); err != nil {
+			return err
+		}
+	}
+	for i := 0; ; i++ {
+		progress, err := w.upload(7, true)
+		if err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+		if !progress {
+			break
+		}
+		if i > 5000 {
+			return errors.New("the log is never empty")
+		}
+	}
+	for n, e := range w.acked {
+		if got, ok := w.counted[e.serial]; (!ok || got != n) && !w.lostOK[n] {
+			return fmt.Errorf("record %d (%d) was acknowledged and is counted as %d, %v", n, e.serial, got, ok)
+		}
+	}
+	if w.at != w.log.state.end.number {
+		return fmt.Errorf("the ledger is at %d of %d", w.at, w.log.state.end.number)
+	}
+	return nil
+}
+
+// A step is something that happens in a world. Steps are data, so that the same trace can
+// be run again up to another crash.
+type step struct {
+	what string
+	n    int
+}
+
+func (w *world) do(s step) error {
+	switch s.what {
+	case "append":
+		return w.append(s.n)
+	case "turn":
+		return w.turn()
+	case "upload":
+		_, err := w.upload(1+s.n%9, true)
+		return w.tolerate(err)
+	case "upload, answer lost":
+		_, err := w.upload(1+s.n%9, false)
+		return w.tolerate(err)
+	case "rewind":
+		return w.tolerate(w.rewind(s.n))
+	case "time":
+		w.now = w.now.Add(time.Duration(s.n) * time.Second)
+	case "full":
+		w.fs.full = !w.fs.full
+	case "EIO":
+		w.fs.failSync = 1 + s.n%3
+	case "reopen":
+		return w.reopen()
+	case "kill":
+		return w.reborn(w.fs.killed())
+	}
+	return nil
+}
+
+// tolerate takes an error of the disk for what it is: nothing is promised then.
+func (w *world) tolerate(err error) error {
+	if isDisk(err) && (w.fs.dead || w.fs.fired["EIO"]+w.fs.fired["ENOSPC"] > 0) {
+		return nil
+	}
+	return err
+}
+
+// rewind is a ledger that has lost its newest history, and gets it again.
+func (w *world) rewind(n int) error {
+	if len(w.hashes) == 0 {
+		return nil
+	}
+	to := w.at - int64(n%12)
+	hash, ok := w.hashes[to]
+	if !ok || to > w.at {
+		return nil
+	}
+	kept := w.log.kept()
+	if to < kept && to < w.log.state.cursor.number {
+		if err := w.log.Rewind(to, hash); !errors.Is(err, ErrNotKept) {
+			return fmt.Errorf("rewound to %d, and %d is the oldest that is kept: %w", to, kept, err)
+		}
+		return nil
+	}
+	w.peak, w.at, w.hash, w.behind = max(w.peak, w.at), to, hash, min(w.behind, to)
+	for serial, n := range w.counted {
+		if n >= to {
+			delete(w.counted, serial)
+		}
+	}
+	if err := w.reposition(); err != nil {
+		return err
+	}
+	if to > 0 && hash != "" && w.log.Rewind(to, "00"+hash[2:]) == nil && hash[:2] != "00" && !w.lostOK[to] && len(w.lostOK) == 0 {
+		return errors.New("rewound to a history that never was")
+	}
+	return nil
+}
+
+// reopen closes the log and opens it again.
+func (w *world) reopen() error {
+	err := w.close()
+	if err := w.settle(); err != nil {
+		return err
+	}
+	if err != nil && !errors.Is(err, ErrBroken) {
+		return err
+	}
+	return w.reborn(w.fs)
+}
+
+// close is Close without the writer's goroutine.
+func (w *world) close() error {
+	w.log.stopped = make(chan struct{})
+	go w.log.run()
+	return w.log.Close()
+}
+
+// reborn opens the log on a disk that works again.
+func (w *world) reborn(fs *simFS) error {
+	fs.full, fs.failSync = false, 0
+	return w.restart(fs)
+}
+
+// steps draws a trace.
+func steps(rnd *rand.Rand, n int, faults bool) []step {
+	var all []step
+	for range n {
+		k := rnd.IntN(100)
+		if !faults && k >= 94 {
+			k = 0
+		}
+		switch {
+		case k < 45:
+			all = append(all, step{"append", rnd.IntN(200)})
+		case k < 70:
+			all = append(all, step{"turn", 0})
+		case k < 80:
+			all = append(all, step{"upload", rnd.IntN(100)})
+		case k < 84:
+			all = append(all, step{"upload, answer lost", rnd.IntN(100)})
+		case k < 87:
+			all = append(all, step{"rewind", rnd.IntN(100)})
+		case k < 91:
+			all = append(all, step{"time", rnd.IntN(100)})
+		case k < 92:
+			all = append(all, step{"reopen", 0})
+		case k < 94:
+			all = append(all, step{"kill", 0})
+		case k < 97:
+			all = append(all, step{"EIO", rnd.IntN(100)})
+		default:
+			all = append(all, step{"full", 0})
+		}
+	}
+	return all
+}
