@@ -2,7 +2,10 @@
 // goose. Files are only ever added: what has been released is never edited.
 package migrations
 
-import "embed"
+import (
+	"embed"
+	"time"
+)
 
 // FS holds the migrations.
 //
@@ -25,4 +28,8 @@ type RoleNames struct {
 const Table = "schema_migrations"
 
 // Version is the number of the newest migration: what a program of this version needs.
-const Version = 4
+const Version = 7
+
+// LeaseTTL is for how long after a message a holder may spend what it holds, as the
+// functions of the schema have it.
+const LeaseTTL = 10 * time.Second

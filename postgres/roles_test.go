@@ -24,6 +24,12 @@ func TestRoles_matrix(t *testing.T) {
 		"flag_sets": readWrite, "feature_flags": readWrite, "overrides": readWrite, "grants": readWrite, "idempotency_keys": readWrite,
 		"policy_bundles": readInsert, "feed_head": read, "revisions": read, "change_log": read, "schema_migrations": read,
 	}
+	for _, table := range []string{
+		"ledger_state", "holders", "buckets", "leases", "rate_shares", "usage_logs", "usage_batches", "usage_keys", "usage_analytics", "usage_hourly",
+		"denials_hourly", "team_usage", "reservations", "reservation_holds", "gauge_items", "reconciliations",
+	} {
+		admin[table] = read
+	}
 	sidecar := map[string]string{"feed_head": read, "change_log": read, "schema_migrations": read}
 	for _, kind := range []string{"flag_set", "tier", "limit", "flag", "user", "team", "member", "key", "override", "grant", "policy"} {
 		admin["replica_"+kind], sidecar["replica_"+kind] = read, read
@@ -31,7 +37,7 @@ func TestRoles_matrix(t *testing.T) {
 	rows, err := conn.Query(t.Context(), `
 		select c.relname, r.rolname, coalesce(string_agg(p, ' ' order by n) filter (where has_table_privilege(r.oid, c.oid, p)), '')
 		from pg_class c, pg_roles r, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) with ordinality x (p, n)
-		where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and r.rolname in ('tiergate_admin', 'tiergate_sidecar')
+		where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v', 'p') and not c.relispartition and r.rolname in ('tiergate_admin', 'tiergate_sidecar')
 		group by 1, 2`)
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +84,9 @@ func TestRoles_sidecar(t *testing.T) {
 		`update feature_flags set enabled = true`, `delete from feed_head`, `update feed_head set rev = 0`,
 		`insert into change_log (rev, kind, key, op, schema) values (1, 'x', 'x', 'delete', 1)`,
 		`select feed_lock()`, `select feed_append('tier', 'x', 'delete', null)`, `create table public.x ()`, `set role tiergate_owner`, `set role tiergate_admin`,
+		`select * from buckets`, `select * from usage_analytics`, `select * from usage_analytics_default`, `update buckets set used = 0`, `delete from usage_keys`,
+		`select ledger_reconcile('h', null, 'release', '', '')`, `select usage_drop('usage_hourly', now(), 1)`, `select usage_forget('usage_keys', now(), 1)`,
+		`select usage_partition('usage_hourly', '2030-01-01')`, `select ledger_release('h')`, `select reservations_settle('{}', 'RELEASED', 0, now())`,
 	} {
 		_, err := conn.Exec(t.Context(), try)
 		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {

@@ -93,6 +93,14 @@ func (m *Memory) now() time.Time {
 	return time.Now()
 }
 
+// Failover says that newer history may have been lost, as when a standby takes over: until
+// every holder has said what it holds, nothing is granted.
+func (m *Memory) Failover() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.timeline++
+}
+
 // lock begins a transaction: it returns the time.
 func (m *Memory) lock() time.Time {
 	m.mu.Lock()
@@ -121,12 +129,16 @@ func (m *Memory) bucket(key tiergate.Bucket) *bucket {
 
 // Exchange implements tiergate.Ledger.
 func (m *Memory) Exchange(_ context.Context, x tiergate.Exchange) (tiergate.Exchanged, error) {
+	if err := x.Validate(); err != nil {
+		return tiergate.Exchanged{}, err
+	}
 	now := m.lock()
 	defer m.mu.Unlock()
 	if err := m.admit(x.Holder, x.Previous, x.Token, now); err != nil {
 		return tiergate.Exchanged{}, err
 	}
 	m.sweep(now)
+	m.expire(now)
 	out := tiergate.Exchanged{
 		Now: now, TTL: TTL, Answers: make([]tiergate.LeaseAnswer, len(x.Asks)), Shares: make([]int64, len(x.Rates)),
 	}
@@ -209,6 +221,13 @@ func (b *bucket) count(l *lease, sign int64) {
 		b.leased += aside
 	}
 }
+
+// maxUsed is where a bucket's used stops growing, so that it never turns over and is free
+// again.
+const maxUsed = 1<<62 - 1
+
+// use counts units as used.
+func (b *bucket) use(units int64) { b.used = min(b.used+units, maxUsed) }
 
 // lease returns a holder's lease, a new one when it has none.
 func (b *bucket) lease(id string) *lease {

@@ -10,6 +10,9 @@ import (
 
 // Reserve implements tiergate.ReservationLedger.
 func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Duration) (tiergate.Reservation, error) {
+	if err := r.Validate(); err != nil {
+		return tiergate.Reservation{}, err
+	}
 	now := m.lock()
 	defer m.mu.Unlock()
 	m.expire(now)
@@ -58,7 +61,7 @@ func (m *Memory) settle(r *tiergate.Reservation, state tiergate.ReservationState
 			if actual < 0 {
 				used = h.Units
 			}
-			b.used += used
+			b.use(used)
 			m.usage[h.Bucket] += used
 		}
 	}
@@ -127,10 +130,14 @@ func (m *Memory) Commit(_ context.Context, id string, by tiergate.Owner, actual 
 		}
 		b := m.bucket(h.Bucket)
 		available := b.amount - b.used - b.leased - b.reserved - b.forfeited
+		free := max(0, available)
+		if now.Before(m.learning) {
+			free = 0 // more is granted no more than to leases
+		}
 		switch {
-		case actual-h.Units <= available:
+		case actual-h.Units <= free:
 		case capped:
-			actual = h.Units + max(0, available)
+			actual = h.Units + free
 		default:
 			return tiergate.Reservation{}, &tiergate.ShortError{Bucket: h.Bucket, Available: available, Outstanding: b.leased + b.reserved - h.Units}
 		}

@@ -19,3 +19,23 @@ grant select on
   replica_override, replica_grant, replica_policy, feed_head, change_log, schema_migrations
   to {{.Admin}}, {{.Sidecar}};
 grant select (rev, epoch, schema, prev_hash, hash, at) on revisions to {{.Sidecar}};
+
+-- What counts limits and usage: a sidecar speaks through these functions only; admins read
+-- the tables, each row in its scope, and do what operators do.
+grant execute on function
+  ledger_exchange(text, text, text, jsonb, jsonb), ledger_retire(text, text, text, text, bigint), ledger_peek(jsonb),
+  usage_upload(text, bigint, bigint, text, text, boolean, text[], timestamptz[], text[], text[], text[], bigint[], bigint[], text[], text[],
+    integer[], text[], text[], text[], text[], text[], bigint[], integer[], text[], text[], text[],
+    timestamptz[], text[], text[], text[], bigint[]),
+  reservation_reserve(text, text, text, text, text, text, interval, jsonb), reservation_read(text, text),
+  reservation_extend(text, text, interval), reservation_release(text, text), reservation_commit(text, text, bigint, boolean),
+  gauge_add(jsonb, text, bigint, bigint), gauge_remove(jsonb, text), gauge_replace(jsonb, text[])
+  to {{.Admin}}, {{.Sidecar}};
+grant select on
+  ledger_state, holders, buckets, leases, rate_shares, usage_logs, usage_batches, usage_keys, usage_analytics, usage_hourly,
+  denials_hourly, team_usage, reservations, reservation_holds, gauge_items, reconciliations
+  to {{.Admin}};
+grant execute on function
+  ledger_reconcile(text, jsonb, text, text, text), usage_partition(text, date), usage_drop(text, timestamptz, bigint),
+  usage_forget(text, timestamptz, bigint)
+  to {{.Admin}};
