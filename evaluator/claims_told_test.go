@@ -46,8 +46,11 @@ func TestGeneration_All_tells_of_a_limit(t *testing.T) {
 		"a grant that ends":                {[]tiergate.Change{grant(tiergate.Grant{TeamID: "globex", ExpiresAt: later})}, "bob", "model-training", nil},
 		"an override that lifts the quota": {[]tiergate.Change{of("model-training-monthly", tiergate.Override{TeamID: "globex"})}, "bob", "model-training", &tiergate.FlagLimit{Key: "model-training-at-once", Amount: 1}},
 		"unlimited":                        {[]tiergate.Change{limitOf("l", "new-dashboard", nil, map[string]*int64{"pro": nil})}, "bob", "new-dashboard", nil},
-		"unlimited but for an override": {[]tiergate.Change{limitOf("l", "new-dashboard", nil, map[string]*int64{"pro": nil}), of("l", tiergate.Override{TeamID: "globex", Amount: &seven})}, "bob", "new-dashboard",
-			&tiergate.FlagLimit{Key: "l", Amount: 7, Period: "day"}},
+		"unlimited but for an override": {
+			[]tiergate.Change{limitOf("l", "new-dashboard", nil, map[string]*int64{"pro": nil}), of("l", tiergate.Override{TeamID: "globex", Amount: &seven})},
+			"bob", "new-dashboard",
+			&tiergate.FlagLimit{Key: "l", Amount: 7, Period: "day"},
+		},
 		"several teams and none is named": {[]tiergate.Change{tiergate.PutOf(&tiergate.Member{TeamID: "acme", UserID: "bob", Role: tiergate.RoleMember})}, "bob", "model-training", nil},
 		"a policy without an answer":      {[]tiergate.Change{bundle(2, "package tiergate.limits\n\nlimits := 1 if input.attributes.never", nil)}, "bob", "model-training", nil},
 	} {

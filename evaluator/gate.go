@@ -23,12 +23,16 @@ type Counter interface {
 	Commit(ctx context.Context, id string, by tiergate.Owner, actual int64, capped bool) (tiergate.Reservation, error)
 	Release(ctx context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error)
 	Reservation(ctx context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error)
+
+	Hold(ctx context.Context, c *quota.Claim, item string) (held int64, err error)
+	Drop(ctx context.Context, c *quota.Claim, item string) (held int64, err error)
+	Replace(ctx context.Context, c *quota.Claim, items []string) (added, removed int64, err error)
 }
 
 // A Gate says who may use what, and takes it: what the Engine decides, and then what the
-// Counter counts. It implements tiergate.Gate and tiergate.Reservations, and is safe for
-// concurrent use. The time of exceptions is the Counter's, the same for all processes; that
-// of policies and targeting is the request's.
+// Counter counts. It implements tiergate.Gate, tiergate.Reservations and tiergate.Gauges, and is
+// safe for concurrent use. The time of exceptions is the Counter's, the same for all processes;
+// that of policies and targeting is the request's.
 type Gate struct {
 	engine  *Engine
 	counter Counter

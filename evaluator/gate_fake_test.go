@@ -17,11 +17,12 @@ type counter struct {
 	takes  []quota.Take // what was consumed, tracked, denied or held
 	denied []tiergate.UseReason
 	held   map[string]tiergate.Reservation
+	seats  map[tiergate.Bucket]map[string]bool
 	fail   error // of what takes something
 }
 
 func newCounter() *counter {
-	return &counter{now: now, used: map[tiergate.Bucket]int64{}, held: map[string]tiergate.Reservation{}}
+	return &counter{now: now, used: map[tiergate.Bucket]int64{}, held: map[string]tiergate.Reservation{}, seats: map[tiergate.Bucket]map[string]bool{}}
 }
 
 func (c *counter) Now() time.Time { return c.now }
@@ -169,4 +170,40 @@ func (c *counter) Release(_ context.Context, id string, by tiergate.Owner) (tier
 
 func (c *counter) Reservation(_ context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error) {
 	return c.settle(id, by, func(*tiergate.Reservation) {})
+}
+
+// seatsOf are the items that a gauge's claim counts.
+func (c *counter) seatsOf(claim *quota.Claim) (tiergate.Bucket, map[string]bool) {
+	b := bucketOf(claim, c.now)
+	if c.seats[b] == nil {
+		c.seats[b] = map[string]bool{}
+	}
+	return b, c.seats[b]
+}
+
+func (c *counter) Hold(_ context.Context, claim *quota.Claim, item string) (int64, error) {
+	if c.fail != nil {
+		return 0, c.fail
+	}
+	b, seats := c.seatsOf(claim)
+	if left := claim.Amount - int64(len(seats)); !seats[item] && left < 1 {
+		return 0, &tiergate.ShortError{Bucket: b, Available: left}
+	}
+	seats[item] = true
+	return int64(len(seats)), nil
+}
+
+func (c *counter) Drop(_ context.Context, claim *quota.Claim, item string) (int64, error) {
+	_, seats := c.seatsOf(claim)
+	delete(seats, item)
+	return int64(len(seats)), c.fail
+}
+
+func (c *counter) Replace(_ context.Context, claim *quota.Claim, items []string) (added, removed int64, err error) {
+	b, seats := c.seatsOf(claim)
+	c.seats[b] = map[string]bool{}
+	for _, item := range items {
+		c.seats[b][item] = true
+	}
+	return int64(len(items)), int64(len(seats)), c.fail
 }

@@ -118,6 +118,9 @@ func (q *question) unanswered(err error) tiergate.UseReason {
 // limits asks the policy which limits apply on the tier. It returns nil for a feature that is
 // neither a flag nor limited at all.
 func (q *question) limits() (*terms, error) {
+	if q.subject.input.Feature == nil { // the policy was not even asked
+		return nil, nil
+	}
 	t, err := q.gen.terms(&q.subject, q.verdict.Decision.Tier)
 	if err == nil && len(t.claims) == 0 && q.verdict.Decision.Type == "" && q.gen.limited.features[q.use.Flag] == nil {
 		return nil, nil

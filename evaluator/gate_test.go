@@ -19,6 +19,8 @@ import (
 var (
 	_ tiergate.Gate         = (*evaluator.Gate)(nil)
 	_ tiergate.Reservations = (*evaluator.Gate)(nil)
+	_ tiergate.Gauges       = (*evaluator.Gate)(nil)
+	_ evaluator.Counter     = (*quota.Engine)(nil)
 )
 
 // demoGate is a gate over the demo data and more changes.
@@ -94,21 +96,37 @@ decision := {"allow": false, "reason": "weekend"}`, nil)
 		use  *tiergate.Use
 		want story
 	}{
-		"a feature that has only a limit": {nil, use("exports", "bob", ""),
-			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"exports-daily": 49}, Charged: map[string]int64{"exports-daily of user bob": 1}}},
+		"a feature that has only a limit": {
+			nil, use("exports", "bob", ""),
+			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"exports-daily": 49}, Charged: map[string]int64{"exports-daily of user bob": 1}},
+		},
 		"a flag that has no limit": {nil, use("api-access", "bob", ""), story{Reason: "ALLOWED", Tier: "pro"}},
-		"a flag and two limits of a team": {nil, use("model-training", "bob", ""),
-			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"model-training-monthly": 4, "model-training-at-once": 1},
-				Charged: map[string]int64{"model-training-monthly of team globex": 1}}},
-		"the caller's cost is of quotas and not of slots": {nil, cost(use("model-training", "bob", ""), 3),
-			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"model-training-monthly": 2, "model-training-at-once": 1},
-				Charged: map[string]int64{"model-training-monthly of team globex": 3}}},
-		"more than there is": {nil, cost(use("exports", "bob", ""), 51),
-			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "pro", Upgrade: "enterprise", Left: map[string]int64{"exports-daily": 50}}},
-		"more than there is on the lowest tier": {nil, cost(use("exports", "carol", ""), 4),
-			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "free", Upgrade: "pro", Left: map[string]int64{"exports-daily": 3}}},
-		"more than any tier has": {nil, cost(use("model-training", "alice", ""), 101),
-			story{Reason: "EXHAUSTED", Denied: "model-training-monthly", Tier: "enterprise", Left: map[string]int64{"model-training-monthly": 100, "model-training-at-once": 4}}},
+		"a flag and two limits of a team": {
+			nil, use("model-training", "bob", ""),
+			story{
+				Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"model-training-monthly": 4, "model-training-at-once": 1},
+				Charged: map[string]int64{"model-training-monthly of team globex": 1},
+			},
+		},
+		"the caller's cost is of quotas and not of slots": {
+			nil, cost(use("model-training", "bob", ""), 3),
+			story{
+				Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"model-training-monthly": 2, "model-training-at-once": 1},
+				Charged: map[string]int64{"model-training-monthly of team globex": 3},
+			},
+		},
+		"more than there is": {
+			nil, cost(use("exports", "bob", ""), 51),
+			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "pro", Upgrade: "enterprise", Left: map[string]int64{"exports-daily": 50}},
+		},
+		"more than there is on the lowest tier": {
+			nil, cost(use("exports", "carol", ""), 4),
+			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "free", Upgrade: "pro", Left: map[string]int64{"exports-daily": 3}},
+		},
+		"more than any tier has": {
+			nil, cost(use("model-training", "alice", ""), 101),
+			story{Reason: "EXHAUSTED", Denied: "model-training-monthly", Tier: "enterprise", Left: map[string]int64{"model-training-monthly": 100, "model-training-at-once": 4}},
+		},
 		"unlimited":                            {nil, cost(use("exports", "alice", ""), 51), story{Reason: "ALLOWED", Tier: "enterprise"}},
 		"a user whom nobody knows":             {nil, use("exports", "mallory", ""), story{Reason: "ALLOWED", Tier: "free", Left: map[string]int64{"exports-daily": 2}, Charged: map[string]int64{"exports-daily of user mallory": 1}}},
 		"the tier does not have the feature":   {nil, use("model-training", "ivan", ""), story{Reason: "TIER", Tier: "free", Upgrade: "pro", Told: []tiergate.UseReason{"TIER"}}},
@@ -129,12 +147,18 @@ decision := {"allow": false, "reason": "weekend"}`, nil)
 		"a user's limit and no user":           {nil, use("exports", "", "globex"), story{Reason: "INVALID_CONTEXT", Denied: "exports-daily", Tier: "pro"}},
 		"unlimited needs no user":              {nil, use("exports", "", "acme"), story{Reason: "ALLOWED", Tier: "enterprise"}},
 		"a team for itself":                    {nil, use("api-calls", "", "globex"), story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"api-calls-rate": 99}, Charged: map[string]int64{"api-calls-rate of team globex": 1}}},
-		"a limit that the policy invents": {[]tiergate.Change{bundle(2, `package tiergate.limits
+		"a limit that the policy invents": {
+			[]tiergate.Change{bundle(2, `package tiergate.limits
 
-limits := [{"key": "own", "kind": "quota", "period": "hour", "scope": "user", "amount": count(input.feature.name)}]`, nil)}, use("invented", "bob", ""),
-			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"own": 7}, Charged: map[string]int64{"own of user bob": 1}}},
-		"a policy that has no answer about limits": {[]tiergate.Change{bundle(2, "package tiergate.limits\n\nlimits := 1 if input.attributes.never", nil)}, use("exports", "bob", ""),
-			story{Reason: "UNAVAILABLE", Tier: "pro"}},
+limits := [{"key": "own", "kind": "quota", "period": "hour", "scope": "user", "amount": count(input.feature.name)}]`, nil)},
+			use("invented", "bob", ""),
+			story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"own": 7}, Charged: map[string]int64{"own of user bob": 1}},
+		},
+		"a policy that has no answer about limits": {
+			[]tiergate.Change{bundle(2, "package tiergate.limits\n\nlimits := 1 if input.attributes.never", nil)},
+			use("exports", "bob", ""),
+			story{Reason: "UNAVAILABLE", Tier: "pro"},
+		},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			g, c := demoGate(t, tc.more...)

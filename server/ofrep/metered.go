@@ -48,14 +48,13 @@ func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
 func (c *call) appendLimit(b []byte, d *tiergate.Decision) []byte {
 	if left := c.left; left != nil {
 		b = appendFlagLimit(b, left.Key, left.Amount, left.Period)
-		b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
+		if !left.AsOf.IsZero() { // else it is not known here
+			b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
+		}
 		if left.ResetsIn < 0 { // never
 			return b
 		}
-		at := left.AsOf.Add(left.ResetsIn)
-		if left.AsOf.IsZero() {
-			at = c.req.Now.Add(left.ResetsIn)
-		}
+		at := c.req.Now.Add(left.ResetsIn)
 		b = append(b, `,"resetsAt":"`...)
 		return append(at.UTC().Round(time.Second).AppendFormat(b, time.RFC3339), '"')
 	}

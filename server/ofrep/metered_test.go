@@ -49,9 +49,9 @@ func metadataOf(t *testing.T, addr, flag, context string) meteredAnswer {
 var (
 	at      = time.Date(2026, time.March, 4, 5, 6, 7, 8, time.UTC)
 	monthly = tiergate.LimitState{
-		Key: "model-training-monthly", Kind: tiergate.Quota, Period: "month", Amount: 5, Min: 3, Max: 4, AsOf: at, ResetsIn: 72*time.Hour - 8,
+		Key: "model-training-monthly", Kind: tiergate.Quota, Period: "month", Amount: 5, Min: 3, Max: 4, AsOf: at, ResetsIn: 72 * time.Hour,
 	}
-	slots = tiergate.LimitState{Key: "model-training-at-once", Kind: tiergate.Concurrency, Amount: 1, Min: 1, Max: 1, ResetsIn: -1}
+	slots = tiergate.LimitState{Key: "model-training-at-once", Kind: tiergate.Concurrency, Amount: 1, Min: 1, Max: 1, AsOf: at, ResetsIn: -1}
 )
 
 // An answer about one metered flag says what surely is left of its quota and until when; what
@@ -59,6 +59,8 @@ var (
 func TestSingle_tells_what_is_left(t *testing.T) {
 	e := engine(t)
 	bob := `{"targetingKey":"bob"}`
+	unknown := monthly
+	unknown.Min, unknown.AsOf = 0, time.Time{}
 	told := map[string]any{"tier": "pro", "limit": 5.0, "limitKey": "model-training-monthly", "period": "month", "remaining": 3.0, "resetsAt": "2026-03-07T05:06:07Z"}
 	for name, tc := range map[string]struct {
 		gate tiergate.Gate
@@ -68,6 +70,10 @@ func TestSingle_tells_what_is_left(t *testing.T) {
 	}{
 		"a quota behind slots": {leaves(e, slots, monthly), "model-training", bob, told},
 		"slots alone":          {leaves(e, slots), "model-training", bob, map[string]any{"tier": "pro", "limit": 1.0, "limitKey": "model-training-at-once", "remaining": 1.0}},
+		"a quota of which nothing is known here": {
+			leaves(e, unknown), "model-training", bob,
+			map[string]any{"tier": "pro", "limit": 5.0, "limitKey": "model-training-monthly", "period": "month", "resetsAt": "2026-03-07T05:06:07Z"},
+		},
 		"nothing that applies": {leaves(e), "model-training", bob, map[string]any{"tier": "pro"}},
 		"no gate":              {nil, "model-training", bob, map[string]any{"tier": "pro"}},
 		"an error": {gate{check: func(*tiergate.Use) (tiergate.Verdict, error) {
@@ -79,7 +85,7 @@ func TestSingle_tells_what_is_left(t *testing.T) {
 		"a flag without limits": {leaves(e, monthly), "api-access", bob, map[string]any{"tier": "pro"}},
 		"a denied flag":         {leaves(e, monthly), "model-training", `{"targetingKey":"ivan"}`, map[string]any{"tier": "free", "denied": true, "denyReason": "tier", "upgrade": "pro"}},
 	} {
-		addr := serve(t, appOf(ofrep.Config{Evaluator: e, Gate: tc.gate}))
+		addr := serve(t, appOf(ofrep.Config{Evaluator: e, Gate: tc.gate, Now: func() time.Time { return at }}))
 		for range 2 {
 			got := metadataOf(t, addr, tc.flag, tc.who)
 			if diff := cmp.Diff(tc.want, got.Metadata); diff != "" || got.Reason != "TARGETING_MATCH" {

@@ -36,8 +36,8 @@ type Config struct {
 	StaleAfter time.Duration
 	// Credential finds a caller's API key; nil means that callers need none.
 	Credential server.Resolver
-	// Gate knows what is left of the limits of metered flags; nil tells of no limit in answers
-	// about one flag.
+	// Gate knows what is left of the limits of metered flags, and its Check waits for nobody;
+	// nil tells of no limit in answers about one flag.
 	Gate tiergate.Gate
 	// Version is the program's; it is part of each entity tag, since another version may
 	// answer otherwise from the same revision.
