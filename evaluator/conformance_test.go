@@ -1,6 +1,7 @@
 package evaluator_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/tiergate/tiergate/internal/conformance"
 	"github.com/tiergate/tiergate/internal/flagd"
 	"github.com/tiergate/tiergate/internal/flagd/flagdtest"
+	"github.com/tiergate/tiergate/quota"
 )
 
 // The demo data leads to the decisions that were worked out by hand.
@@ -40,6 +42,32 @@ func TestGate_counts_as_worked_out_by_hand(t *testing.T) {
 		g, c := demoGate(t)
 		return conformance.ThroughGate(t, g, c.Now())
 	})
+}
+
+// The quota engine over a ledger in memory comes to the same.
+func TestGate_with_the_quota_engine_counts_as_worked_out_by_hand(t *testing.T) {
+	e := demo(t)
+	conformance.RunUses(t, func(t *testing.T) func(conformance.UseStep) conformance.UseAnswer {
+		return conformance.ThroughGate(t, evaluator.NewGate(e, counting(t)), time.Now())
+	})
+}
+
+// counting is a quota engine of its own, closed when the test ends.
+func counting(tb testing.TB) *quota.Engine {
+	tb.Helper()
+	ledger := new(quota.Memory)
+	e, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: tb.TempDir()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := e.Close(ctx); err != nil {
+			tb.Error(err)
+		}
+	})
+	return e
 }
 
 // A flagd flag file gives the answers that npm flagd-core gives.
