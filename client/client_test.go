@@ -114,8 +114,14 @@ func TestClient_errors(t *testing.T) {
 // Options that can never work are refused at once.
 func TestNew_refuses(t *testing.T) {
 	for _, o := range []client.Options{
-		{Target: "localhost:8016"}, {Target: "ftp://localhost"}, {Target: "http://"}, {Target: "http://u:p@localhost"}, {Target: "http://localhost?x=1"},
-		{Target: "unix:"}, {Target: "unix:/s", HTTP: http.DefaultClient}, {Attempts: -1},
+		{Target: "localhost:8016"},
+		{Target: "ftp://localhost"},
+		{Target: "http://"},
+		{Target: "http://u:p@localhost"},
+		{Target: "http://localhost?x=1"},
+		{Target: "unix:"},
+		{Target: "unix:/s", HTTP: http.DefaultClient},
+		{Attempts: -1},
 	} {
 		if _, err := client.New(o); tiergate.CodeOf(err) != tiergate.Invalid {
 			t.Errorf("%+v: %v", o, err)

@@ -22,7 +22,7 @@ func exampleSidecar() (target string, end func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, server.NewApp(server.Config{}, newGate().door()), ln, time.Second) }()
-	return "http://" + ln.Addr().String(), func() { stop(); <-done }
+	return "http://" + ln.Addr().String(), func() { stop(); _ = <-done }
 }
 
 func ExampleClient_Consume() {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 )
 
@@ -37,9 +38,7 @@ func (m Middleware) guard(feature string, decide func(context.Context, Use) Outc
 				m.Use(r, &u)
 			}
 			o := decide(r.Context(), u)
-			for name, values := range o.Header {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), o.Header)
 			if o.Pass {
 				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), decisionKey{}, o.Decision)))
 				return
