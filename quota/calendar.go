@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -172,16 +173,32 @@ func (c *calendar) begin(w wall) int64 {
 	t := time.Unix(int64(w)-day, 0).In(c.zone)
 	for {
 		_, offset := t.Zone()
-		start, end := t.ZoneBounds() // this offset's
-		at := int64(w) - int64(offset)
-		if !start.IsZero() {
-			at = max(at, start.Unix())
-		}
-		if end.IsZero() || at < end.Unix() {
+		start, end := bounds(t)
+		at := max(int64(w)-int64(offset), start)
+		if at < end {
 			return at
 		}
-		t = end
+		t = time.Unix(end, 0).In(c.zone)
 	}
+}
+
+// bounds returns seconds from and up to which the clock has the offset that it has at t. It may
+// have the same one before and after them too.
+func bounds(t time.Time) (start, end int64) {
+	from, to := t.ZoneBounds()
+	start, end = math.MinInt64, math.MaxInt64
+	if !from.IsZero() {
+		start = from.Unix()
+	}
+	if !to.IsZero() {
+		end = to.Unix()
+	}
+	if end <= t.Unix() {
+		// Where a rule says when clocks are moved, the end of a year is a bound too, and up to
+		// Go 1.26 a leap year's is a day too early (https://go.dev/issue/81583).
+		end += day
+	}
+	return start, end
 }
 
 // wholeHours returns the last second up to the given one, and the first after it, at which
@@ -190,26 +207,25 @@ func wholeHours(second int64, zone *time.Location) (from, to int64) {
 	t := time.Unix(second, 0).In(zone)
 	for at := t; ; {
 		_, offset := at.Zone()
-		start, _ := at.ZoneBounds()
+		start, _ := bounds(at)
 		from = floorDiv(at.Unix()+int64(offset), hour)*hour - int64(offset)
-		if start.IsZero() || from >= start.Unix() {
+		if from >= start {
 			break
 		}
-		at = start.Add(-time.Second)
+		at = time.Unix(start-1, 0).In(zone)
 	}
 	for at := t; ; {
 		_, offset := at.Zone()
-		_, end := at.ZoneBounds()
+		_, end := bounds(at)
 		to = floorDiv(at.Unix()+int64(offset), hour)*hour + hour - int64(offset)
-		if end.IsZero() || to < end.Unix() {
-			break
+		if to < end {
+			return from, to
 		}
-		if _, offset := end.Zone(); (end.Unix()+int64(offset))%hour == 0 {
-			return from, end.Unix()
+		at = time.Unix(end, 0).In(zone)
+		if wallAt(end, zone)%hour == 0 {
+			return from, end
 		}
-		at = end
 	}
-	return from, to
 }
 
 // id names a period by when it begins: "2026-11-24", "2026-W48", "2026-11", "2026"; an

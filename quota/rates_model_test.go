@@ -163,6 +163,12 @@ func TestRates_answer_as_fractions_would(t *testing.T) {
 			at   int64
 		}
 		var takes []taken
+		busy := func() (n int) {
+			for _, k := range model {
+				n += k.owes(now).Sign()
+			}
+			return n
+		}
 		key := func(i int) quota.RateKey { return quota.RateKeyOf(uint64(i), homes[i%len(homes)]) }
 		t.Repeat(map[string]func(*rapid.T){
 			"wait": func(t *rapid.T) {
@@ -189,24 +195,26 @@ func TestRates_answer_as_fractions_would(t *testing.T) {
 				ok, got := ask(key(i), rate, cost, max(0, now-late))
 				if got.Full {
 					wait := time.Duration(math.MaxInt64)
-					busy := 0
 					for _, k := range model {
 						if owes := k.owes(now); owes.Sign() > 0 {
-							busy++
 							wait = min(wait, duration(new(big.Rat).Quo(owes, speed(k.rate))))
 						}
 					}
-					if ok || got.Remaining != 0 || busy != room || got.RetryAfter < 1 || got.RetryAfter > wait || got.ResetsIn != got.RetryAfter {
-						t.Fatalf("no room, %v %+v, while %d of %d keys owe something, the first for %v more", ok, got, busy, room, wait)
+					if ok || got.Remaining != 0 || busy() != room || got.RetryAfter < 1 || got.RetryAfter > wait || got.ResetsIn != got.RetryAfter {
+						t.Fatalf("no room, %v %+v, while %d of %d keys owe something, the first for %v more", ok, got, busy(), room, wait)
 					}
 					return
 				}
+				full := busy() == room && (model[i] == nil || model[i].owes(now).Sign() == 0)
 				if model[i] == nil {
 					model[i] = &plainKey{}
 				}
 				wantOK, want := model[i].ask(rate, cost, now, take && cost > 0)
 				if diff := cmp.Diff(want, got); ok != wantOK || diff != "" {
 					t.Fatalf("%v, want %v: (-want +got):\n%s", ok, wantOK, diff)
+				}
+				if ok && cost > 0 && full {
+					t.Fatalf("a new key is let through, while all %d keys owe something", room)
 				}
 				if ok && take && cost > 0 {
 					takes = append(takes, taken{i, rate, cost, now})

@@ -104,6 +104,10 @@ func TestRates_Take(t *testing.T) {
 			{0, 5, perSecond(1, 5), true, quota.RateState{Remaining: 0, ResetsIn: 5 * time.Second}},
 			{0, 1, perSecond(1, 2), false, quota.RateState{Remaining: 0, RetryAfter: 4 * time.Second, ResetsIn: 5 * time.Second}},
 		},
+		"what is owed is rounded up": {
+			{0, 1, quota.Rate{Amount: 1, Period: "second", Burst: 1, Share: 333_333}, true, quota.RateState{ResetsIn: 3_000_003_001}},
+			{1, 1, perSecond(1, 1), false, quota.RateState{RetryAfter: time.Second, ResetsIn: time.Second}},
+		},
 		"the clock goes back": {
 			{10 * second, 3, ten, true, quota.RateState{Remaining: 0, ResetsIn: 300 * time.Millisecond}},
 			{0, 1, ten, false, quota.RateState{Remaining: 0, RetryAfter: 100 * time.Millisecond, ResetsIn: 300 * time.Millisecond}},
@@ -244,6 +248,69 @@ func TestRates_Undo(t *testing.T) {
 	r.Undo(k, rate, 2, 0, 100*ms) // one of the two has been paid for since
 	if _, got := r.Peek(k, rate, 1, 100*ms); got.Remaining != 2 {
 		t.Errorf("%d are left, want 2", got.Remaining)
+	}
+}
+
+// While all keys that there is room for owe something, no other one is let in, and hears when
+// it may come again; those that are there go on. The first that owes nothing makes room.
+func TestRates_when_there_is_no_room(t *testing.T) {
+	const room = 100
+	r, rate := quota.NewRates(room), perSecond(1, 1000)
+	key := func(i uint64) quota.RateKey { return quota.RateKeyOf(i, i*0x9e3779b97f4a7c15) }
+	for i := range uint64(room) {
+		if ok, s := r.Take(key(i), rate, 10+int64(i), 0); !ok { // it owes something until second 10+i
+			t.Fatalf("key %d has no room: %+v", i, s)
+		}
+	}
+	stranger := uint64(room)
+	refused := func(at int64, wait time.Duration) {
+		t.Helper()
+		want := quota.RateState{RetryAfter: wait, ResetsIn: wait, Full: true}
+		peeked, peek := r.Peek(key(stranger), rate, 1, at)
+		ok, got := r.Take(key(stranger), rate, 1, at)
+		if diff := cmp.Diff(want, got); ok || diff != "" {
+			t.Errorf("at %v a stranger is let through: %v (-want +got):\n%s", time.Duration(at), ok, diff)
+		}
+		if diff := cmp.Diff(want, peek); peeked || diff != "" {
+			t.Errorf("at %v a peek says %v (-want +got):\n%s", time.Duration(at), peeked, diff)
+		}
+	}
+	welcome := func(at int64) {
+		t.Helper()
+		if ok, s := r.Take(key(stranger), rate, 200, at); !ok {
+			t.Errorf("at %v a stranger is refused: %+v", time.Duration(at), s)
+		}
+		stranger++
+	}
+	refused(0, 10*time.Second)
+	refused(10*second-1, 1)
+	welcome(10 * second)
+	refused(10*second, time.Second)
+	if ok, s := r.Take(key(50), rate, 1, 10*second); !ok || s.ResetsIn != 51*time.Second {
+		t.Errorf("a key that is there hears %v %+v", ok, s)
+	}
+	r.Take(key(60), perSecond(1000, 1000), 1, 10*second) // paid for soon
+	refused(10*second, 61*time.Millisecond)
+	welcome(10*second + 61*ms)
+	r.Take(key(1), rate, 100, 10*second+61*ms)
+	refused(10*second+61*ms, 1939*time.Millisecond)
+	welcome(12 * second)
+	refused(12*second, time.Second)
+	r.Undo(key(stranger-1), rate, 200, 12*second, 12*second)
+	welcome(12 * second)
+	if n := r.Len(); n != room {
+		t.Errorf("%d keys, where there is room for %d", n, room)
+	}
+}
+
+// Keys that owe nothing make room for others before the table grows.
+func TestRates_forget_before_they_grow(t *testing.T) {
+	r, rate := quota.NewRates(1000), perSecond(1000, 1)
+	for i := range int64(10_000) {
+		r.Take(r.Key("api", "user", strconv.FormatInt(i, 10)), rate, 1, i*ms)
+	}
+	if n := r.Len(); n > 50 {
+		t.Errorf("%d keys are kept, where one owes something", n)
 	}
 }
 
