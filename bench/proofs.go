@@ -9,16 +9,20 @@ import (
 	"strconv"
 )
 
-// proofs runs the two properties that tests hold in small, in large: cached policy answers
-// are those of plain evaluation, and no reader ever sees half a revision. One that does
-// not hold is an error, not a figure.
+// proofs runs the properties that tests hold in small, in large: cached policy answers
+// are those of plain evaluation, no reader ever sees half a revision, and periods begin when
+// a calendar that is read day by day says. One that does not hold is an error, not a figure.
 func (b *bencher) proofs(ctx context.Context) error {
 	b.out.begin("policy: cached against plain evaluation, any difference fails")
 	if err := b.differential(ctx, b.pick(1_000_000, 20_000)); err != nil {
 		return err
 	}
 	b.out.begin("readers who demand what was written together to agree, any torn read fails")
-	return b.torn(ctx)
+	if err := b.torn(ctx); err != nil {
+		return err
+	}
+	b.out.begin("periods against a day-by-day oracle, all zones 1970 to 2100, any difference fails")
+	return b.periods(ctx)
 }
 
 var tally = regexp.MustCompile(`differential: (\d+) comparisons, (\d+) hits, (\d+) differences, .*`)
@@ -51,5 +55,27 @@ func (b *bencher) torn(ctx context.Context) error {
 	for _, name := range names {
 		b.out.row("reads", cell{"", found[name]["reads"], atLeast(10_000_000)}, cell{"revisions meanwhile", found[name]["revisions"], bound{}}, cell{"torn", 0, atMost(0)})
 	}
+	return nil
+}
+
+var periods = regexp.MustCompile(`calendar: (\d+) zones, (\d+) moves, (\d+) periods, 0 differences`)
+
+func (b *bencher) periods(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "-C", b.root, "test", "./quota", "-count=1", "-run", "^TestCalendar_agrees_with_the_oracle_in_every_zone$", "-v", "-timeout", "120m")
+	if cmd.Env = os.Environ(); !b.quick {
+		cmd.Env = append(cmd.Env, "TIERGATE_CALENDAR=all")
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("a calendar differs from the oracle: %w: %s", err, out)
+	}
+	line := periods.FindSubmatch(out)
+	if line == nil {
+		return fmt.Errorf("the test of the calendars does not say what it did: %s", out)
+	}
+	zones, _ := strconv.ParseFloat(string(line[1]), 64)
+	moves, _ := strconv.ParseFloat(string(line[2]), 64)
+	compared, _ := strconv.ParseFloat(string(line[3]), 64)
+	b.out.row("periods", cell{"", compared, atLeast(float64(b.pick(40_000_000, 1_000_000)))}, cell{"zones", zones, atLeast(400)}, cell{"moved clocks", moves, bound{}}, cell{"different", 0, atMost(0)})
 	return nil
 }

@@ -27,6 +27,16 @@ func (b *bencher) rooms(ctx context.Context) error {
 			map[string]bool{"Access_uncached": true},
 		},
 		{"targeting", "./evaluator/targeting", ".", nil, nil},
+		{
+			"rate limits, a million keys that all owe something", "./quota", "^BenchmarkRates$",
+			map[string]float64{"Rates/take_one_key": 150, "Rates/take_1M_keys": 1000, "Rates/refuse": 150},
+			nil,
+		},
+		{
+			"which period it is", "./quota", "^BenchmarkCalendar$",
+			map[string]float64{"Calendar/same_hour": 50, "Calendar/same_day": 50, "Calendar/same_month": 50},
+			nil,
+		},
 		{"the last-known-good file", "./sync", ".", nil, nil},
 	} {
 		b.out.begin(table.title)
@@ -42,7 +52,11 @@ func (b *bencher) rooms(ctx context.Context) error {
 					allocated.must = atMost(0)
 				}
 			}
-			b.out.row(name, spent, allocated)
+			cells := []cell{spent, allocated}
+			if perKey, ok := found[name]["B/key"]; ok {
+				cells = append(cells, cell{"bytes per key", perKey, atMost(66)})
+			}
+			b.out.row(name, cells...)
 		}
 	}
 	return nil
