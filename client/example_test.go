@@ -22,7 +22,12 @@ func exampleSidecar() (target string, end func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, server.NewApp(server.Config{}, newGate().door()), ln, time.Second) }()
-	return "http://" + ln.Addr().String(), func() { stop(); _ = <-done }
+	return "http://" + ln.Addr().String(), func() {
+		stop()
+		if err := <-done; err != nil {
+			fmt.Println(err)
+		}
+	}
 }
 
 func ExampleClient_Consume() {
