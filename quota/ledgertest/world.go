@@ -200,4 +200,3 @@ func sorted(sums []Sum) []Sum {
 		return strings.Compare(fmt.Sprint(a.Bucket), fmt.Sprint(b.Bucket))
 	})
 }
-

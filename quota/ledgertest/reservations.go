@@ -1,0 +1,279 @@
+package ledgertest
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tiergate/tiergate"
+)
+
+func runReservations(t *testing.T, w World) {
+	for name, rule := range map[string]func(*story){
+		"reserving": reserving, "a reservation that does not fit": tooMuch, "committing less, the same, and more": committing,
+		"committing with a cap": capped, "settling once": settledOnce, "another team's": otherTeam, "an id for something else": otherReservation,
+		"expiry": expiring, "expiry without anybody asking": expiringByLeases, "extending": extending, "bad reservations": badReservations,
+		"the period of the hold": periodOfHold, "slots": slots, "seats": seats,
+	} {
+		t.Run(name, func(t *testing.T) { rule(tell(t, w)) })
+	}
+}
+
+// booking is a reservation of units of today's bucket of exports, which has 10.
+func booking(id string, units int64) tiergate.Reservation {
+	return tiergate.Reservation{
+		ID: id, TeamID: "acme", UserID: "alice", Feature: "exports", Fingerprint: "f", Metadata: json.RawMessage(`{"job":  1}`),
+		Holds: []tiergate.Hold{{Bucket: exports, Kind: tiergate.Quota, Units: units, Period: Today, Amount: 10, Rev: 1}},
+	}
+}
+
+func (s *story) reserves(r tiergate.Reservation) tiergate.Reservation {
+	s.Helper()
+	out, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out
+}
+
+// A reservation sets its units aside. The same again is the same reservation.
+func reserving(s *story) {
+	want := booking("r", 4)
+	want.State, want.CreatedAt, want.ExpiresAt = tiergate.ReservationHeld, Start, Start.Add(time.Minute)
+	for range 2 {
+		s.same("the reservation", want, s.reserves(booking("r", 4)))
+	}
+	s.same("the bucket", Counted{Reserved: 4}, s.part())
+	got, err := s.Ledger.Reservation(s.Context(), "r", "acme")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.same("reading it", want, got)
+}
+
+// All holds or none: the answer says which one does not fit, and that somebody wants it.
+func tooMuch(s *story) {
+	other := tiergate.Bucket{Limit: "trainings", Scope: "team", Subject: "acme"}
+	s.asks("h", want(10, 0, 0, 8))
+	r := booking("r", 3)
+	r.Holds = append([]tiergate.Hold{{Bucket: other, Kind: tiergate.Quota, Units: 1, Amount: 5, Rev: 1}}, r.Holds...)
+	_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+	code(s, "too much", err, tiergate.Exhausted)
+	if short, ok := errors.AsType[*tiergate.ShortError](err); !ok || *short != (tiergate.ShortError{Bucket: exports, Available: 2, Outstanding: 8}) {
+		s.Errorf("%+v", short)
+	}
+	s.same("the recall", []tiergate.Bucket{exports}, s.says("h").Recall)
+	_, err = s.Ledger.Reservation(s.Context(), "r", "")
+	code(s, "reading it", err, tiergate.NotFound)
+	out, err := s.Ledger.Peek(s.Context(), []tiergate.LeaseAsk{{Bucket: other, Amount: 5}})
+	if err != nil || out[0].Available != 5 {
+		s.Errorf("of the other one are left %+v, %v", out, err)
+	}
+}
+
+// What was really used counts; the rest is free. More than was held has to fit.
+func committing(s *story) {
+	for id, actual := range map[string]int64{"less": 1, "same": 2, "more": 3, "held": -7} {
+		s.reserves(booking(id, 2))
+		r, err := s.Ledger.Commit(s.Context(), id, "acme", actual, false)
+		if err != nil || r.State != tiergate.ReservationCommitted || r.Actual != max(actual, -1) || !r.SettledAt.Equal(s.now) {
+			s.Errorf("%s: %+v, %v", id, r, err)
+		}
+	}
+	s.same("the bucket", Counted{Used: 8}, s.part())
+	s.reserves(booking("much more", 1))
+	_, err := s.Ledger.Commit(s.Context(), "much more", "acme", 3, false)
+	if short, ok := errors.AsType[*tiergate.ShortError](err); !ok || *short != (tiergate.ShortError{Bucket: exports, Available: 1}) {
+		s.Errorf("much more: %v", err)
+	}
+	s.same("it is held still", Counted{Used: 8, Reserved: 1}, s.part())
+}
+
+// With a cap, more than there is settles with as much as there is.
+func capped(s *story) {
+	s.asks("h", want(10, 0, 0, 5))
+	s.reserves(booking("r", 2))
+	for range 2 {
+		r, err := s.Ledger.Commit(s.Context(), "r", "acme", 9, true)
+		if err != nil || r.Actual != 5 {
+			s.Errorf("%+v, %v", r, err)
+		}
+	}
+	s.same("the bucket", Counted{Used: 5, Leased: 5}, s.part())
+}
+
+// Settling again is the same when it is the same, and a conflict otherwise.
+func settledOnce(s *story) {
+	s.reserves(booking("c", 2))
+	s.reserves(booking("r", 2))
+	_, first := s.Ledger.Commit(s.Context(), "c", "", 1, false)
+	_, second := s.Ledger.Commit(s.Context(), "c", "", 1, false)
+	_, other := s.Ledger.Commit(s.Context(), "c", "", 2, false)
+	_, released := s.Ledger.Release(s.Context(), "c", "")
+	_, extended := s.Ledger.Extend(s.Context(), "c", "", time.Hour)
+	_, release := s.Ledger.Release(s.Context(), "r", "")
+	_, again := s.Ledger.Release(s.Context(), "r", "")
+	_, commit := s.Ledger.Commit(s.Context(), "r", "", 1, false)
+	for _, c := range []struct {
+		what string
+		err  error
+		code tiergate.Code
+	}{
+		{"commit", first, ""}, {"commit again", second, ""}, {"commit another amount", other, tiergate.Conflict}, {"release what is committed", released, tiergate.Conflict},
+		{"extend what is committed", extended, tiergate.Conflict}, {"release", release, ""}, {"release again", again, ""}, {"commit what is released", commit, tiergate.Conflict},
+	} {
+		code(s, c.what, c.err, c.code)
+	}
+	s.same("the bucket", Counted{Used: 1}, s.part())
+	if r := s.reserves(booking("r", 2)); r.State != tiergate.ReservationReleased {
+		s.Errorf("reserving under a settled id: %+v", r)
+	}
+}
+
+// A team never learns that another one's reservation exists; it may not take its id either.
+func otherTeam(s *story) {
+	s.reserves(booking("r", 2))
+	_, read := s.Ledger.Reservation(s.Context(), "r", "globex")
+	_, commit := s.Ledger.Commit(s.Context(), "r", "globex", 1, false)
+	_, release := s.Ledger.Release(s.Context(), "r", "globex")
+	_, extend := s.Ledger.Extend(s.Context(), "r", "globex", time.Hour)
+	for what, err := range map[string]error{"read": read, "commit": commit, "release": release, "extend": extend} {
+		code(s, what, err, tiergate.NotFound)
+	}
+	r := booking("r", 2)
+	r.TeamID = "globex"
+	_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+	code(s, "reserve", err, tiergate.KeyReused)
+	s.same("the bucket", Counted{Reserved: 2}, s.part())
+}
+
+// An id stands for one reservation.
+func otherReservation(s *story) {
+	s.reserves(booking("r", 2))
+	r := booking("r", 2)
+	r.Fingerprint = "g"
+	_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+	code(s, "reserve", err, tiergate.KeyReused)
+}
+
+// When its time is over what it held is free, and settling it is too late.
+func expiring(s *story) {
+	s.reserves(booking("r", 2))
+	s.wait(time.Minute - time.Millisecond)
+	s.left(10)
+	s.same("in time", Counted{Reserved: 2}, s.part())
+	s.wait(time.Millisecond)
+	if left := s.left(10); left != 10 {
+		s.Errorf("%d are left", left)
+	}
+	_, commit := s.Ledger.Commit(s.Context(), "r", "", 1, false)
+	code(s, "commit", commit, tiergate.Gone)
+	_, extend := s.Ledger.Extend(s.Context(), "r", "", time.Minute)
+	code(s, "extend", extend, tiergate.Gone)
+	r, err := s.Ledger.Release(s.Context(), "r", "")
+	if err != nil || r.State != tiergate.ReservationExpired {
+		s.Errorf("release: %+v, %v", r, err)
+	}
+}
+
+// Leases get what a reservation held when its time is over, though nobody asks for reservations.
+func expiringByLeases(s *story) {
+	s.reserves(booking("r", 9))
+	if a := s.asks("h", want(10, 0, 0, 5)); a.Granted != 1 {
+		s.Errorf("while it is held: %+v", a)
+	}
+	s.wait(time.Minute)
+	if a := s.asks("h", want(10, 1, 0, 5)); a.Granted != 5 {
+		s.Errorf("when its time is over: %+v", a)
+	}
+}
+
+// Extending makes it longer and never shorter.
+func extending(s *story) {
+	s.reserves(booking("r", 2))
+	s.wait(30 * time.Second)
+	for ttl, want := range map[time.Duration]time.Duration{time.Second: time.Minute, 0: time.Minute} {
+		r, err := s.Ledger.Extend(s.Context(), "r", "acme", ttl)
+		if err != nil || !r.ExpiresAt.Equal(Start.Add(want)) {
+			s.Errorf("by %v: %v, %v", ttl, r.ExpiresAt, err)
+		}
+	}
+	r, err := s.Ledger.Extend(s.Context(), "r", "acme", time.Minute)
+	if err != nil || !r.ExpiresAt.Equal(s.now.Add(time.Minute)) {
+		s.Errorf("%v, %v", r.ExpiresAt, err)
+	}
+}
+
+// What no ledger holds is Invalid: a bucket twice would be held twice of what it has once.
+func badReservations(s *story) {
+	twice, negative, gauge, nameless := booking("r", 6), booking("r", -1), booking("r", 1), booking("", 1)
+	twice.Holds = append(twice.Holds, twice.Holds[0])
+	gauge.Holds[0].Kind = tiergate.Gauge
+	for what, r := range map[string]tiergate.Reservation{"twice": twice, "negative": negative, "a gauge": gauge, "nameless": nameless} {
+		_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+		code(s, what, err, tiergate.Invalid)
+	}
+	s.same("the bucket", Counted{}, s.part())
+}
+
+// It settles into the period in which it was made, and none is made for another one.
+func periodOfHold(s *story) {
+	if _, err := s.Ledger.Reserve(s.Context(), booking("r", 4), 24*time.Hour); err != nil {
+		s.Fatal(err)
+	}
+	s.wait(13 * time.Hour)
+	_, err := s.Ledger.Reserve(s.Context(), booking("late", 1), time.Minute)
+	code(s, "reserving in yesterday", err, tiergate.Exhausted)
+	if _, err := s.Ledger.Commit(s.Context(), "r", "", 3, false); err != nil {
+		s.Fatal(err)
+	}
+	s.same("yesterday's bucket", Counted{Used: 3}, s.part())
+}
+
+// A slot is held and never used up.
+func slots(s *story) {
+	job := func(id string) tiergate.Reservation {
+		r := booking(id, 1)
+		r.Holds[0] = tiergate.Hold{Bucket: tiergate.Bucket{Limit: "jobs", Scope: "team", Subject: "acme"}, Kind: tiergate.Concurrency, Units: 1, Amount: 1, Rev: 1}
+		return r
+	}
+	s.reserves(job("a"))
+	_, err := s.Ledger.Reserve(s.Context(), job("b"), time.Minute)
+	code(s, "a second one", err, tiergate.Exhausted)
+	if _, err := s.Ledger.Commit(s.Context(), "a", "", 1, false); err != nil {
+		s.Fatal(err)
+	}
+	s.reserves(job("b"))
+}
+
+// A gauge is a set: adding what is there and removing what is not change nothing, a lowered
+// limit blocks only adding, and a replacement is what it says.
+func seats(s *story) {
+	b := tiergate.Bucket{Limit: "seats", Scope: "team", Subject: "acme"}
+	for _, step := range []struct {
+		item         string
+		amount, held int64
+		code         tiergate.Code
+	}{
+		{"alice", 2, 1, ""}, {"alice", 2, 1, ""}, {"bob", 2, 2, ""}, {"carol", 2, 2, tiergate.Exhausted}, {"bob", 1, 2, ""}, {"carol", 3, 3, ""},
+	} {
+		held, err := s.Ledger.Add(s.Context(), b, step.item, step.amount, 1)
+		code(s, step.item, err, step.code)
+		if held != step.held {
+			s.Errorf("with %s it holds %d, want %d", step.item, held, step.held)
+		}
+	}
+	for _, want := range []int64{2, 2} {
+		if held, err := s.Ledger.Remove(s.Context(), b, "bob"); err != nil || held != want {
+			s.Errorf("without bob it holds %d, %v", held, err)
+		}
+	}
+	added, removed, err := s.Ledger.Replace(s.Context(), b, []string{"alice", "dave", "erin", "dave"})
+	if err != nil || added != 2 || removed != 1 {
+		s.Errorf("replaced: %d added, %d removed, %v", added, removed, err)
+	}
+	if added, removed, err := s.Ledger.Replace(s.Context(), b, nil); err != nil || added != 0 || removed != 3 {
+		s.Errorf("emptied: %d added, %d removed, %v", added, removed, err)
+	}
+}
