@@ -89,3 +89,19 @@ func BenchmarkGate(b *testing.B) {
 		})
 	}
 }
+
+// What is left of one quota, as the quota engine of this process knows it.
+func BenchmarkGate_check_with_the_quota_engine(b *testing.B) {
+	gate := evaluator.NewGate(demo(b), counting(b))
+	u := &tiergate.Use{Request: tiergate.Request{Flag: "exports", UserID: "bob"}, Room: new(tiergate.Room)}
+	if v, err := gate.Consume(b.Context(), u); err != nil || !v.Allow {
+		b.Fatal(v, err)
+	}
+	hurried, ctx := gate.Hurried(), b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if v, err := hurried.Check(ctx, u); err != nil || !v.Allow || len(v.Limits) != 1 {
+			b.Fatal(v, err)
+		}
+	}
+}

@@ -20,7 +20,8 @@ type question struct {
 	gen     *Generation
 	use     *tiergate.Use
 	subject subject
-	known   bool // the subject was resolved
+	known   bool   // the subject was resolved
+	terms   *terms // the limits that the policy names
 	claims  [maxClaims]quota.Claim
 	key     tiergate.UsageKey
 	take    quota.Take
@@ -59,7 +60,7 @@ func (q *question) release() {
 		q.subject.policy.Done()
 	}
 	clear(q.claims[:len(q.take.Claims)])
-	q.gate, q.gen, q.use, q.known = nil, nil, nil, false
+	q.gate, q.gen, q.use, q.terms, q.known = nil, nil, nil, nil, false
 	q.subject, q.key, q.take = subject{}, tiergate.UsageKey{}, quota.Take{}
 	q.message, q.verdict = "", tiergate.Verdict{}
 	questions.Put(q)
@@ -125,6 +126,7 @@ func (q *question) limits() (*terms, error) {
 	if err == nil && len(t.claims) == 0 && q.verdict.Decision.Type == "" && q.gen.limited.features[q.use.Flag] == nil {
 		return nil, nil
 	}
+	q.terms = t
 	return t, err
 }
 

@@ -127,6 +127,21 @@ decision := {"allow": false, "reason": "weekend"}`, nil)
 			nil, cost(use("model-training", "alice", ""), 101),
 			story{Reason: "EXHAUSTED", Denied: "model-training-monthly", Tier: "enterprise", Left: map[string]int64{"model-training-monthly": 100, "model-training-at-once": 4}},
 		},
+		"more than an override has": {
+			[]tiergate.Change{tiergate.PutOf(&tiergate.Override{ID: "o", UserID: "bob", LimitKey: "exports-daily", Amount: &two})},
+			cost(use("exports", "bob", ""), 3),
+			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "pro", Left: map[string]int64{"exports-daily": 2}},
+		},
+		"more than before an override that has ended": {
+			[]tiergate.Change{tiergate.PutOf(&tiergate.Override{ID: "o", UserID: "bob", LimitKey: "exports-daily", Amount: &many, ExpiresAt: now})},
+			cost(use("exports", "bob", ""), 51),
+			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "pro", Upgrade: "enterprise", Left: map[string]int64{"exports-daily": 50}},
+		},
+		"more than the tier and a grant": {
+			[]tiergate.Change{tiergate.PutOf(&tiergate.Grant{ID: "g", UserID: "carol", LimitKey: "exports-daily", Amount: 60})},
+			cost(use("exports", "carol", ""), 64),
+			story{Reason: "EXHAUSTED", Denied: "exports-daily", Tier: "free", Upgrade: "pro", Left: map[string]int64{"exports-daily": 63}},
+		},
 		"unlimited":                            {nil, cost(use("exports", "alice", ""), 51), story{Reason: "ALLOWED", Tier: "enterprise"}},
 		"a user whom nobody knows":             {nil, use("exports", "mallory", ""), story{Reason: "ALLOWED", Tier: "free", Left: map[string]int64{"exports-daily": 2}, Charged: map[string]int64{"exports-daily of user mallory": 1}}},
 		"the tier does not have the feature":   {nil, use("model-training", "ivan", ""), story{Reason: "TIER", Tier: "free", Upgrade: "pro", Told: []tiergate.UseReason{"TIER"}}},

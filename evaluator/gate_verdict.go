@@ -88,13 +88,35 @@ func (q *question) conclude(o *quota.Outcome, states []tiergate.LimitState) tier
 }
 
 // blame names the limit that denied, and the tier on which it would be larger. Contention and
-// outages are not cured by another tier.
+// outages are not cured by another tier, and neither is an override, which replaces any tier's.
 func (q *question) blame(c *quota.Claim, reason tiergate.UseReason) {
 	q.verdict.Denied = c.Key
 	switch reason {
 	case tiergate.UseExhausted, tiergate.UseRateLimited, tiergate.UseConcurrency:
-		q.verdict.Decision.Upgrade = q.gen.upgrade(c.Key, c.Amount)
+		if amount, ofTier := q.tierAmount(c); ofTier {
+			q.verdict.Decision.Upgrade = q.gen.upgrade(c.Key, amount)
+		}
 	}
+}
+
+// tierAmount is what the subject's tier has of a limit, false when an override is in its place.
+func (q *question) tierAmount(c *quota.Claim) (amount int64, ofTier bool) {
+	x, user := q.exceptions()
+	if c.Scope == "user" {
+		x = user
+	}
+	overrides, _ := x.Of(c.Key)
+	for _, o := range overrides {
+		if !ended(o.ExpiresAt, q.gate.counter.Now()) {
+			return 0, false
+		}
+	}
+	for i := range q.terms.claims {
+		if q.terms.claims[i].Key == c.Key {
+			return q.terms.claims[i].Amount, true
+		}
+	}
+	return 0, false
 }
 
 // text is an id as text, in the caller's room if there is one.
