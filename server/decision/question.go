@@ -195,18 +195,18 @@ func readSubject(v tiergate.Value, u *tiergate.Use) error {
 		return err
 	}
 	for i := range v.Len() {
-		to := &u.UserID
+		field, to := "subject.user", &u.UserID
 		switch v.KeyAt(i) {
 		case "user":
 		case "team":
-			to = &u.TeamID
+			field, to = "subject.team", &u.TeamID
 		default:
 			return tiergate.FieldErrorf("subject", "a subject has no member %.40q: it has user and team", v.KeyAt(i))
 		}
 		if v.Index(i).Kind() == tiergate.Null {
 			continue
 		}
-		id, err := text("subject."+v.KeyAt(i), v.Index(i), MaxIDBytes)
+		id, err := text(field, v.Index(i), MaxIDBytes)
 		if err != nil {
 			return err
 		}
