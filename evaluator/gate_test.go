@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -522,4 +523,39 @@ func TestGate_uses_the_callers_room(t *testing.T) {
 	if again, err := g.Check(t.Context(), u); err != nil || len(again.Limits) != 1 || &again.Limits[0] != &v.Limits[0] || again.Limits[0].Key != "exports-daily" {
 		t.Fatalf("Check = %+v, %v", again, err)
 	}
+}
+
+// Callers at the same time, while revisions come, each get their own answer.
+func TestGate_keeps_callers_apart(t *testing.T) {
+	e := demo(t)
+	g := evaluator.NewGate(e, newCounter())
+	stop := make(chan struct{})
+	var revisions, callers sync.WaitGroup
+	revisions.Go(func() {
+		for rev := int64(2); ; rev++ {
+			select {
+			case <-stop:
+				return
+			default:
+				apply(t, e, step(rev, tiergate.PutOf(&tiergate.Grant{ID: "g", UserID: "ivan", LimitKey: "exports-daily", Amount: rev})))
+			}
+		}
+	})
+	for _, user := range []string{"alice", "bob", "carol", "mallory"} {
+		callers.Go(func() {
+			want := map[string]string{"alice": "enterprise", "bob": "pro", "carol": "free", "mallory": "free"}[user]
+			u := use("exports", user, "")
+			u.Room = new(tiergate.Room)
+			for range 500 {
+				v, err := g.Check(t.Context(), u)
+				if err != nil || !v.Allow || v.Decision.Tier != want || (len(v.Limits) == 0) != (user == "alice") {
+					t.Errorf("%s: %+v, %v", user, v, err)
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+	close(stop)
+	revisions.Wait()
 }

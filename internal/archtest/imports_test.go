@@ -23,6 +23,7 @@ var rooms = map[string]struct {
 	"evaluator":            {[]string{"snapshot", "policy", "quota", "evaluator/targeting", "internal/jsonvalue", "internal/pmap"}, "the heart decides from memory: no storage, no transport"},
 	"evaluator/targeting":  {[]string{"internal/jsonvalue"}, "targeting is a pure function of a rule and a context"},
 	"policy":               {[]string{"rego", "internal/jsonvalue"}, "policy knows OPA; it knows no storage and no snapshot"},
+	"quota":                {[]string{"quota/spool"}, "quota is a leaf: it counts, and knows neither policy nor snapshot"},
 	"quota/spool":          {nil, "a log of bytes: it knows neither quotas nor ledgers"},
 	"rego":                 {nil, "the built-in Rego text"},
 	"snapshot":             {[]string{"internal/pmap", "internal/jsonvalue"}, "snapshot is a leaf: it knows neither policy nor quota"},
