@@ -129,6 +129,8 @@ func appendVerdict(b []byte, v *tiergate.Verdict, feature string, stale bool) []
 
 func appendLimits(b []byte, limits []tiergate.LimitState) []byte {
 	b = append(b, '[')
+	var asOf time.Time
+	var asOfText []byte // mostly the same for all limits
 	for i := range limits {
 		l := &limits[i]
 		if i > 0 {
@@ -146,7 +148,15 @@ func appendLimits(b []byte, limits []tiergate.LimitState) []byte {
 			b = append(b, `null`...)
 		}
 		b = strconv.AppendBool(append(b, `,"exact":`...), l.Exact)
-		b = append(appendTime(append(b, `,"asOf":`...), l.AsOf), '}')
+		b = append(b, `,"asOf":`...)
+		if i == 0 || l.AsOf != asOf {
+			start := len(b)
+			b = appendTime(b, l.AsOf)
+			asOf, asOfText = l.AsOf, b[start:]
+		} else {
+			b = append(b, asOfText...)
+		}
+		b = append(b, '}')
 	}
 	return append(b, ']')
 }
