@@ -1,6 +1,7 @@
 package quota_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -178,7 +179,7 @@ func TestNewCalendar_refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := quota.NewCalendar(c.period, c.zone, c.anchor)
-			if e, ok := err.(*tiergate.Error); !ok || e.Code != tiergate.Invalid || e.Field != c.field {
+			if e, ok := errors.AsType[*tiergate.Error](err); !ok || e.Code != tiergate.Invalid || e.Field != c.field {
 				t.Errorf("got %v, want an Invalid error about %s", err, c.field)
 			}
 		})
