@@ -62,12 +62,14 @@ func (e *Engine) checkQuota(ctx context.Context, c *Claim, s *tiergate.LimitStat
 	return e.refusal(c, i, exhausted)
 }
 
+// checkHeld is checkQuota for a limit that is held, not used up.
 func (e *Engine) checkHeld(ctx context.Context, c *Claim, s *tiergate.LimitState, i int) Outcome {
-	if left, err := e.peek(ctx, c); err == nil {
-		s.Min, s.Exact, s.AsOf = max(0, left.Available), true, e.Now()
-		s.Max = s.Min
+	var d draft
+	out := e.room(ctx, c, i, &d)
+	for _, l := range d.looked {
+		l.put(s, e.Now())
 	}
-	return e.room(ctx, c, i)
+	return out
 }
 
 // atHand is what this process holds of a claim's quota.

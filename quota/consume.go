@@ -14,7 +14,31 @@ import (
 type draft struct {
 	spends  []spent
 	rated   []rated
+	looked  []looked
 	payload []byte
+}
+
+// looked is what the ledger said about a claim that was looked at in this call.
+type looked struct {
+	claim int
+	left  tiergate.LeaseAnswer
+}
+
+// put puts what the ledger said into a state.
+func (l *looked) put(s *tiergate.LimitState, now time.Time) {
+	s.Min = max(0, l.left.Available)
+	s.Max, s.AsOf = s.Min, now
+	if s.Kind == tiergate.Quota { // what is held of others comes back only when they say so
+		s.Max = max(s.Min, l.left.Available+l.left.Outstanding)
+	}
+	s.Exact = s.Min == s.Max
+}
+
+// fill puts all that was looked at into the states of a call, of which the first is first.
+func (d *draft) fill(states []tiergate.LimitState, first int, now time.Time) {
+	for i := range d.looked {
+		d.looked[i].put(&states[first+d.looked[i].claim], now)
+	}
 }
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
@@ -22,7 +46,7 @@ var drafts = sync.Pool{New: func() any { return new(draft) }}
 func (d *draft) free() {
 	const keep = 16 << 10
 	clear(d.spends)
-	d.spends, d.rated, d.payload = d.spends[:0], d.rated[:0], d.payload[:0]
+	d.spends, d.rated, d.looked, d.payload = d.spends[:0], d.rated[:0], d.looked[:0], d.payload[:0]
 	if cap(d.payload) <= keep {
 		drafts.Put(d)
 	}
@@ -60,7 +84,10 @@ func (e *Engine) Consume(ctx context.Context, t *Take, states []tiergate.LimitSt
 	if t.Key != nil {
 		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
 	}
-	return out, e.states(t, states), nil // 4. what is left
+	first := len(states)
+	states = e.states(t, states) // 4. what is left
+	d.fill(states, first, e.Now())
+	return out, states, nil
 }
 
 // admit takes the claims: rates first, which cost nothing to look at, then slots, then units.
@@ -77,7 +104,7 @@ func (e *Engine) admit(ctx context.Context, t *Take, d *draft) Outcome {
 	}
 	for i := range t.Claims {
 		if c := &t.Claims[i]; c.Kind == tiergate.Concurrency || c.Kind == tiergate.Gauge {
-			if out := e.room(ctx, c, i); out.Reason != tiergate.UseAllowed {
+			if out := e.room(ctx, c, i, d); out.Reason != tiergate.UseAllowed {
 				return out
 			}
 		}
@@ -114,11 +141,14 @@ func (e *Engine) refusal(c *Claim, i int, v verdict) Outcome {
 
 // room says whether a limit that is held, not used up, has room now. Nothing is taken: that
 // is a reservation's.
-func (e *Engine) room(ctx context.Context, c *Claim, i int) Outcome {
+func (e *Engine) room(ctx context.Context, c *Claim, i int, d *draft) Outcome {
 	if e.options.Gauges == nil {
 		return Outcome{Reason: tiergate.UseUnavailable, Denied: i}
 	}
 	left, err := e.peek(ctx, c)
+	if err == nil {
+		d.looked = append(d.looked, looked{i, left})
+	}
 	switch {
 	case err != nil && c.Fallback.Allow, err == nil && left.Available >= c.Units:
 		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}

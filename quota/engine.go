@@ -54,10 +54,10 @@ type Engine struct {
 	holder   atomic.Pointer[incarnation]
 	kick     chan struct{}
 	listMu   sync.Mutex
-	list     []*account   // those that the next exchange asks for
-	former   []predecessor     // holders of before that are not retired yet; the upload loop's …
-	formers  atomic.Int64 // … and how many
-	lost     bool         // the ledger has lost what is not kept; the upload loop's
+	list     []*account    // those that the next exchange asks for
+	former   []predecessor // holders of before that are not retired yet; the upload loop's …
+	formers  atomic.Int64  // … and how many
+	lost     bool          // the ledger has lost what is not kept; the upload loop's
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	stopping atomic.Bool

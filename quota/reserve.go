@@ -43,14 +43,41 @@ func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, t
 	held, err := e.reserve(ctx, wanted, ttl)
 	if err == nil {
 		e.counts.accepted.Add(1)
-		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}, held, e.states(t, states), nil
+		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}, held, e.looked(ctx, t, d, states), nil
 	}
 	e.undoAll(t, d)
 	out, err := e.short(t, err)
 	if err == nil {
 		e.deny(t, out.Reason)
 	}
-	return out, none, e.states(t, states), err
+	return out, none, e.looked(ctx, t, d, states), err
+}
+
+// looked is states with what the ledger says at this moment, if it does.
+func (e *Engine) looked(ctx context.Context, t *Take, d *draft, states []tiergate.LimitState) []tiergate.LimitState {
+	first := len(states)
+	states = e.states(t, states)
+	if e.options.Gauges == nil {
+		return states
+	}
+	var asks []tiergate.LeaseAsk
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind != tiergate.Rate {
+			h := e.hold(c)
+			asks = append(asks, tiergate.LeaseAsk{Bucket: h.Bucket, Period: h.Period, Amount: c.Amount, Rev: c.Rev})
+			d.looked = append(d.looked, looked{claim: i})
+		}
+	}
+	answers, err := e.options.Gauges.Peek(ctx, asks)
+	if err != nil || len(asks) == 0 {
+		return states
+	}
+	for i := range answers {
+		d.looked[i].left = answers[i]
+		d.looked[i].left.Available += e.atHand(&t.Claims[d.looked[i].claim])
+	}
+	d.fill(states, first, e.Now())
+	return states
 }
 
 func (e *Engine) hold(c *Claim) tiergate.Hold {

@@ -38,7 +38,7 @@ func (c *adminCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
+	d, err := openDoors(r, nil, c.opsOptions, c.listenOptions, log)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,9 @@ import (
 )
 
 // credential resolves API keys against the generation in force and what has been withdrawn
-// since, for a door that needs scope; nil when nobody needs a key. A key that is not valid is Unauthorized; one that is
-// and may not be used here is Forbidden.
+// since, for a door that needs scope, or that looks at scopes itself when it is ""; nil when
+// nobody needs a key. A key that is not valid is Unauthorized; one that is and may not be used
+// here is Forbidden.
 func credential(auth string, r *replica, scope string) server.Resolver {
 	if auth != "keys" {
 		return nil
@@ -27,7 +28,7 @@ func credential(auth string, r *replica, scope string) server.Resolver {
 		if !presented.Opens(key, time.Now()) || r.syncer.Withdrawn(presented.ID) {
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "the API key is not valid")
 		}
-		if !key.Allows(scope) {
+		if scope != "" && !key.Allows(scope) {
 			return nil, tiergate.Errorf(tiergate.Forbidden, "the API key does not have the scope %q", scope)
 		}
 		if team := g.View().Team(key.TeamID); team == nil || team.Status != tiergate.TeamActive {

@@ -18,6 +18,7 @@ type devCmd struct {
 	opsOptions
 	adminOptions
 	listenOptions
+	usageOptions
 	demoOptions
 }
 
@@ -52,11 +53,16 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if c.AdminToken == "" {
 		c.AdminToken = rand.Text()
 	}
-	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
+	counts, err := openCounter(url, r, c.DataDir, c.usageOptions, log)
 	if err != nil {
 		return err
 	}
-	if err := d.addOFREP(r, c.doorOptions, "none"); err != nil {
+	defer counts.close(log)
+	d, err := openDoors(r, counts, c.opsOptions, c.listenOptions, log)
+	if err != nil {
+		return err
+	}
+	if err := d.addHTTP(r, counts, c.doorOptions, "none"); err != nil {
 		return d.close(err)
 	}
 	if err := d.addAdmin(r, db, c.adminOptions); err != nil {

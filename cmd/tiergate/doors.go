@@ -29,8 +29,8 @@ type doors struct {
 }
 
 // openDoors opens the door for whoever runs the program; the caller adds the others, and
-// then runs them all or closes them.
-func openDoors(r *replica, o opsOptions, l listenOptions, log *slog.Logger) (*doors, error) {
+// then runs them all or closes them. Where nothing is counted, counts is nil.
+func openDoors(r *replica, counts *counter, o opsOptions, l listenOptions, log *slog.Logger) (*doors, error) {
 	d := &doors{options: l, log: log, registry: prometheus.NewRegistry()}
 	d.state = ops.State{
 		Version:     version,
@@ -41,6 +41,9 @@ func openDoors(r *replica, o opsOptions, l listenOptions, log *slog.Logger) (*do
 		Policy:      func() ops.Policy { return policyOf(r.engine) },
 		Problems:    func() []string { return append(r.syncer.Problems(), r.problems()...) },
 		Refused:     r.syncer.Refused,
+	}
+	if counts != nil {
+		d.state.Usage = counts.usage
 	}
 	var err error
 	if d.metrics, err = ops.NewMetrics(d.registry, d.state); err != nil {

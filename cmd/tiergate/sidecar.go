@@ -9,6 +9,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/listen"
 	"github.com/tiergate/tiergate/server"
+	"github.com/tiergate/tiergate/server/decision"
 	"github.com/tiergate/tiergate/server/ofrep"
 )
 
@@ -20,6 +21,7 @@ type sidecarCmd struct {
 	opsOptions
 	listenOptions
 	authOptions
+	usageOptions
 }
 
 // Run serves until ctx ends.
@@ -28,28 +30,43 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	d, err := openDoors(r, c.opsOptions, c.listenOptions, log)
+	counts, err := openCounter(c.Source, r, c.DataDir, c.usageOptions, log)
 	if err != nil {
 		return err
 	}
-	if err := d.addOFREP(r, c.doorOptions, c.Auth); err != nil {
+	defer counts.close(log)
+	d, err := openDoors(r, counts, c.opsOptions, c.listenOptions, log)
+	if err != nil {
+		return err
+	}
+	if err := d.addHTTP(r, counts, c.doorOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
 	return together(ctx, r.run, d.run)
 }
 
-// addOFREP adds the door that applications evaluate flags at.
-func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
+// addHTTP adds the doors that applications ask at: OFREP and the decision API.
+func (d *doors) addHTTP(r *replica, counts *counter, o doorOptions, auth string) error {
 	ln, err := d.listen("http", "--http-addr", o.HTTPAddr)
 	if err != nil {
 		return err
 	}
-	door := ofrep.New(ofrep.Config{
+	staleAfter := cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter)
+	flags := ofrep.New(ofrep.Config{
 		Evaluator:  r.engine,
 		AsOf:       r.syncer.AsOf,
-		StaleAfter: cmp.Or(d.state.ReadyMaxAge, defaultStaleAfter),
+		StaleAfter: staleAfter,
 		Credential: credential(auth, r, tiergate.ScopeEvaluate),
 		Version:    version,
+	})
+	uses := decision.New(decision.Config{
+		Evaluator:    r.engine,
+		Gate:         counts.gate,
+		Reservations: counts.gate,
+		AsOf:         r.syncer.AsOf,
+		StaleAfter:   staleAfter,
+		Credential:   credential(auth, r, ""),
+		Log:          d.log,
 	})
 	app := server.NewApp(server.Config{
 		Hosts:       listen.HostsOf([]string{o.HTTPAddr}, d.options.Host),
@@ -57,7 +74,7 @@ func (d *doors) addOFREP(r *replica, o doorOptions, auth string) error {
 		Log:         d.log,
 		Observe:     d.metrics.Door,
 		Panicked:    d.metrics.Panicked,
-	}, door)
+	}, flags, uses)
 	d.jobs = append(d.jobs, func(ctx context.Context) error { return server.Serve(ctx, app, ln, drainTime) })
 	return nil
 }
