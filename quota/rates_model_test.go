@@ -123,7 +123,10 @@ func (k *plainKey) ask(r quota.Rate, cost, now int64, take bool) (bool, quota.Ra
 }
 
 func (k *plainKey) undo(r quota.Rate, cost, at, now int64) {
-	if k.owed == nil || k.rate != r || cost > r.Burst || r.Amount == 0 || r.Share == 0 {
+	if k.owed == nil || cost > r.Burst || r.Amount == 0 || r.Share == 0 {
+		return
+	}
+	if speed(k.rate).Cmp(speed(r)) != 0 || grain(k.rate).Cmp(grain(r)) != 0 {
 		return
 	}
 	refund := new(big.Rat).Sub(rat(cost), product(speed(r), rat(now-at)))
