@@ -91,6 +91,55 @@ func (x *explorer) wrong(w *world) string {
 			return fmt.Sprintf("bucket %d: %d may be admitted of %d without asking the ledger", b, used+uncounted+may, limit)
 		}
 	}
+	if fault := x.uncovered(w, s); fault != "" {
+		return fault
+	}
+	if x.cfg.budget[anyPower]+x.cfg.budget[anyFailover]+x.cfg.budget[anyClone] == 0 && x.cfg.budget[anyCrash] <= maxFormers {
+		for i := range w.nodes {
+			if w.nodes[i].abandoned != 0 {
+				return "a holder was fenced, and nobody has taken its place"
+			}
+		}
+	}
+	return ""
+}
+
+// uncovered says who may bring more to the ledger than it has set aside for it.
+func (x *explorer) uncovered(w *world, s *snapshot) string {
+	if x.cfg.budget[anyClone] > 0 || x.learning(w, s) {
+		return ""
+	}
+	for i := range x.cfg.nodes {
+		n := &w.nodes[i]
+		if !n.alive || n.fenced {
+			continue
+		}
+		at := s.state.logs[logNames[i]].at
+		for b := range x.cfg.buckets {
+			if n.held[b].fence == 0 {
+				continue
+			}
+			may, aside := n.held[b].rest(), int64(0)
+			for _, f := range n.flights {
+				if f.bucket == b {
+					may += int64(f.units)
+				}
+			}
+			for p := max(at, int64(n.base)); p < int64(n.end); p++ {
+				if r := &n.log[p-int64(n.base)]; r.bucket == b && r.inc == n.inc {
+					may += int64(r.units)
+				}
+			}
+			if k := s.state.buckets[bucketNames[b]]; k != nil {
+				if l := k.leases[holderName(n.who, n.inc)]; l != nil {
+					aside = max(0, l.granted-l.reported)
+				}
+			}
+			if may > aside {
+				return fmt.Sprintf("%s has %d units of bucket %d, of which %d are set aside", holderName(n.who, n.inc), may, b, aside)
+			}
+		}
+	}
 	return ""
 }
 

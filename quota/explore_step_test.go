@@ -120,15 +120,7 @@ func (w *world) put(q msg) {
 // the one before while that one was not answered. Whatever was sent before is not awaited.
 func (x *explorer) send(w *world, i, bucket uint8, ask wish) msg {
 	n := &w.nodes[i]
-	for j := range w.net {
-		q := &w.net[j]
-		if q.node == i && q.inc == n.inc && (q.kind == kindExchange || q.kind == kindReply) {
-			q.current = false
-			if q.kind == kindReply && !x.cfg.late {
-				*q = msg{}
-			}
-		}
-	}
+	x.abandon(w, i)
 	h := &n.held[bucket]
 	q := msg{kind: kindExchange, node: i, who: n.who, inc: n.inc, current: true, bucket: bucket, rev: n.rev, need: ask.need, least: ask.least, want: ask.want}
 	a := h.ask(x.cfg.ask(&q))
@@ -139,6 +131,19 @@ func (x *explorer) send(w *world, i, bucket uint8, ask wish) msg {
 	})
 	q.previous, q.token = tokenNumber(previous), tokenNumber(token)
 	return q
+}
+
+// abandon makes a process no longer wait for the answer to what it has sent.
+func (x *explorer) abandon(w *world, i uint8) {
+	for j := range w.net {
+		q := &w.net[j]
+		if q.node == i && q.inc == w.nodes[i].inc && (q.kind == kindExchange || q.kind == kindReply) {
+			q.current = false
+			if q.kind == kindReply && !x.cfg.late {
+				*q = msg{}
+			}
+		}
+	}
 }
 
 func (n *node) uploadOf(i uint8) msg {
@@ -184,6 +189,9 @@ func (x *explorer) deliver(w *world, e event) string {
 	if q.kind == kindReply {
 		before := n.held[q.bucket].rest()
 		x.hear(n, &q)
+		if q.current {
+			x.abandon(w, q.node)
+		}
 		if q.token == w.shared { // both hear an answer
 			w.slack[q.bucket] += uint16(max(0, n.held[q.bucket].rest()-before))
 		}
@@ -214,6 +222,9 @@ func (x *explorer) hear(n *node, q *msg) {
 		return
 	}
 	if q.failed != fine {
+		if !q.current {
+			return
+		}
 		n.fenced = true
 		n.abandoned |= 1 << n.inc
 		return

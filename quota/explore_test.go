@@ -187,67 +187,6 @@ func (q *msg) bytes() [msgBytes]byte {
 	}
 }
 
-// with makes a budget.
-func with(pairs ...int) (b [budgets]uint8) {
-	for i := 0; i < len(pairs); i += 2 {
-		b[pairs[i]] = uint8(pairs[i+1])
-	}
-	return b
-}
-
-var (
-	one  = wish{need: 1, least: 1, want: 1}
-	more = wish{need: 1, least: 1, want: 3}
-	two  = wish{need: 2, least: 2, want: 2}
-	back = wish{}
-)
-
-// configurations are small, and each is about something else.
-func configurations() []configuration {
-	return []configuration{
-		{
-			name: "messages", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 3, late: true,
-			budget: with(anySpend, 2, anySend, 3, anyUndo, 1, anyDouble, 1, anyLoss, 1),
-		},
-		{
-			name: "crashes", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
-			budget: with(anySpend, 2, anySend, 2, anyCrash, 1, anyDouble, 1, anyLoss, 1, anyTime, 1),
-		},
-		{
-			name: "power", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
-			budget: with(anySpend, 2, anySend, 3, anyPower, 1, anyCrash, 1, anyTime, 1),
-		},
-		{
-			name: "lowered", nodes: 2, buckets: 1, amounts: []int64{3, 1}, units: []uint8{1}, asks: []wish{one, more}, net: 2,
-			budget: with(anySpend, 3, anySend, 4, anyUndo, 1, anyLearn, 2, anyLoss, 1),
-		},
-		{
-			name: "raised", nodes: 2, buckets: 1, amounts: []int64{1, 2}, units: []uint8{1}, asks: []wish{one, more, back}, net: 2,
-			budget: with(anySpend, 2, anySend, 3, anyLearn, 2, anyLoss, 1),
-		},
-		{
-			name: "periods", nodes: 2, buckets: 2, periods: true, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
-			budget: with(anySpend, 2, anySend, 3, anyLoss, 1),
-		},
-		{
-			name: "failover", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, keep: true,
-			budget: with(anySpend, 2, anySend, 3, anyFailover, 1, anyTime, 1),
-		},
-		{
-			name: "copies", nodes: 3, buckets: 1, amounts: []int64{3}, units: []uint8{1}, asks: []wish{more, back}, net: 2,
-			budget: with(anySpend, 3, anySend, 3, anyClone, 1),
-		},
-		{
-			name: "keys", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
-			budget: with(anySpend, 2, anyKeyed, 2, anySend, 3, anyCrash, 1),
-		},
-		{
-			name: "reservations", nodes: 2, buckets: 1, amounts: []int64{3}, units: []uint8{1, 2}, asks: []wish{one, two, back}, net: 2,
-			budget: with(anySpend, 2, anySend, 3, anyReserve, 2, anyTime, 1),
-		},
-	}
-}
-
 // Nothing that can happen to a few processes and their ledger, in any order, lets more be
 // admitted than the limit, counts a use twice or not at all, or keeps a unit that nobody has.
 func TestExplore_every_state(t *testing.T) {

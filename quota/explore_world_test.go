@@ -275,7 +275,7 @@ func (x *explorer) nodeEvents(w *world, i int, room bool, has func(int) bool, ad
 		add(evUpload, i, 0, 0)
 	}
 	for f := range n.formers {
-		if room && n.formers[f].there && n.cursor >= n.formers[f].end {
+		if room && n.formers[f].there {
 			add(evRetire, i, f, 0)
 		}
 	}
