@@ -141,23 +141,26 @@ $$;
 
 -- Counts what was taken from buckets. Of a lease it is set aside no more, whether it counts
 -- or is credited back; what was charged for a lost one before it was known is not charged again.
-create function usage_spend(p_counts boolean[], p_use int[], p_limit text[], p_scope text[], p_subject text[], p_period text[],
-    p_holder text[], p_units bigint[], at timestamptz) returns void
+-- p_limit to p_period are different buckets, whose places p_bucket says.
+create function usage_spend(p_counts boolean[], p_limit text[], p_scope text[], p_subject text[], p_period text[],
+    p_use int[], p_bucket int[], p_holder text[], p_units bigint[], at timestamptz) returns void
   language plpgsql
 as $$
+declare
+  v_ids bigint[];
 begin
   insert into buckets (limit_key, scope, subject, period)
-    select distinct s.* from unnest(p_limit, p_scope, p_subject, p_period) as s (limit_key, scope, subject, period)
-    where not exists (select from buckets b where (b.limit_key, b.scope, b.subject, b.period) = (s.limit_key, s.scope, s.subject, s.period))
+    select k.* from unnest(p_limit, p_scope, p_subject, p_period) as k (limit_key, scope, subject, period)
+    where not exists (select from buckets b where (b.limit_key, b.scope, b.subject, b.period) = (k.limit_key, k.scope, k.subject, k.period))
     order by 1, 2, 3, 4
     on conflict do nothing;
-  perform ledger_lock(array(
-    select distinct b.id from unnest(p_limit, p_scope, p_subject, p_period) as s (limit_key, scope, subject, period)
-    join buckets b using (limit_key, scope, subject, period)));
+  v_ids := array(
+    select b.id from unnest(p_limit, p_scope, p_subject, p_period) with ordinality as k (limit_key, scope, subject, period, ord)
+    join buckets b using (limit_key, scope, subject, period) order by k.ord);
+  perform ledger_lock(v_ids);
   with s as (
-    select b.id as bucket, s.holder, sum(s.units) as units, coalesce(sum(s.units) filter (where p_counts[s.use]), 0) as counted
-    from unnest(p_use, p_limit, p_scope, p_subject, p_period, p_holder, p_units) as s (use, limit_key, scope, subject, period, holder, units)
-    join buckets b using (limit_key, scope, subject, period) group by 1, 2),
+    select v_ids[s.bucket] as bucket, s.holder, sum(s.units) as units, coalesce(sum(s.units) filter (where p_counts[s.use]), 0) as counted
+    from unnest(p_use, p_bucket, p_holder, p_units) as s (use, bucket, holder, units) group by 1, 2),
   before as (
     select s.bucket, s.holder, s.units, s.counted, l.state, l.granted - l.reported as rest, least(coalesce(l.charged, 0), s.counted) as charged
     from s left join leases l on l.bucket = s.bucket and l.holder = s.holder and s.holder <> ''),
@@ -176,12 +179,13 @@ begin
 end
 $$;
 
--- tiergate.Ledger.Upload: u_ are the events, s_ what each took from buckets, k_ the keys of
--- some, d_ the denials.
+-- tiergate.Ledger.Upload: u_ are the events, b_ different buckets, s_ what each event took
+-- from them, k_ the keys of some, d_ the denials. Places are from 1.
 create function usage_upload(p_log text, p_from bigint, p_to bigint, p_before text, p_after text, p_lost boolean,
     u_id text[], u_at timestamptz[], u_team text[], u_user text[], u_feature text[], u_units bigint[], u_events bigint[],
     u_metadata text[], u_spends text[],
-    s_use int[], s_limit text[], s_scope text[], s_subject text[], s_period text[], s_holder text[], s_units bigint[],
+    b_limit text[], b_scope text[], b_subject text[], b_period text[],
+    s_use int[], s_bucket int[], s_holder text[], s_units bigint[],
     k_use int[], k_scope text[], k_key text[], k_fingerprint text[],
     d_hour timestamptz[], d_team text[], d_feature text[], d_reason text[], d_count bigint[],
     out o_at bigint, out o_hash text, out o_duplicates bigint, out o_reused bigint)
@@ -215,7 +219,7 @@ begin
     select count(*) filter (where k = 'DUPLICATE'), count(*) filter (where k = 'REUSED') into o_duplicates, o_reused from unnest(v_keys) k;
   end if;
   if cardinality(s_use) > 0 then
-    perform usage_spend(v_counts, s_use, s_limit, s_scope, s_subject, s_period, s_holder, s_units, v_now);
+    perform usage_spend(v_counts, b_limit, b_scope, b_subject, b_period, s_use, s_bucket, s_holder, s_units, v_now);
   end if;
   if cardinality(u_id) > 0 then
     perform usage_store(v_counts, u_id, u_at, u_team, u_user, u_feature, u_units, u_events, u_metadata, u_spends);

@@ -24,15 +24,14 @@ func (l *Ledger) Upload(ctx context.Context, b tiergate.UsageBatch) (tiergate.Up
 	}
 	var out tiergate.Uploaded
 	err = l.call(ctx, "upload usage", `
-		select o_at, o_hash, o_duplicates, o_reused from usage_upload($1, $2, $3, $4, $5, $31,
-			$6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`,
+		select o_at, o_hash, o_duplicates, o_reused from usage_upload($1, $2, $3, $4, $5, $6,
+			$7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
 		[]any{
-			b.Log, b.From, b.To, b.Before, b.After,
+			b.Log, b.From, b.To, b.Before, b.After, b.Lost,
 			c.id, c.at, c.team, c.user, c.feature, c.units, c.events, c.metadata, c.spends,
-			c.spendOf, c.spendLimit, c.spendScope, c.spendSubject, c.spendPeriod, c.spendHolder, c.spendUnits,
+			c.bucketLimit, c.bucketScope, c.bucketSubject, c.bucketPeriod, c.spendOf, c.spendFrom, c.spendHolder, c.spendUnits,
 			c.keyOf, c.keyScope, c.key, c.fingerprint,
 			c.denialHour, c.denialTeam, c.denialFeature, c.denialReason, c.denialCount,
-			b.Lost,
 		},
 		[]any{&out.At, &out.Hash, &out.Duplicates, &out.Reused})
 	return out, err
@@ -45,9 +44,12 @@ type usageColumns struct {
 	units, events           []int64
 	metadata, spends        []*string
 
-	spendOf                                                        []int32 // places of the events, from 1
-	spendLimit, spendScope, spendSubject, spendPeriod, spendHolder []string
-	spendUnits                                                     []int64
+	places                                                map[tiergate.Bucket]int32 // of buckets, from 1
+	bucketLimit, bucketScope, bucketSubject, bucketPeriod []string
+
+	spendOf, spendFrom []int32 // places of the event and the bucket, from 1
+	spendHolder        []string
+	spendUnits         []int64
 
 	keyOf                      []int32
 	keyScope, key, fingerprint []string
@@ -63,8 +65,8 @@ func columnsOf(b *tiergate.UsageBatch) (*usageColumns, error) {
 		id: make([]string, 0, n), team: make([]string, 0, n), user: make([]string, 0, n), feature: make([]string, 0, n),
 		at: make([]time.Time, 0, n), units: make([]int64, 0, n), events: make([]int64, 0, n),
 		metadata: make([]*string, 0, n), spends: make([]*string, 0, n),
-		spendOf: make([]int32, 0, n), spendLimit: make([]string, 0, n), spendScope: make([]string, 0, n), spendSubject: make([]string, 0, n),
-		spendPeriod: make([]string, 0, n), spendHolder: make([]string, 0, n), spendUnits: make([]int64, 0, n),
+		places: map[tiergate.Bucket]int32{}, bucketLimit: []string{}, bucketScope: []string{}, bucketSubject: []string{}, bucketPeriod: []string{},
+		spendOf: make([]int32, 0, n), spendFrom: make([]int32, 0, n), spendHolder: make([]string, 0, n), spendUnits: make([]int64, 0, n),
 		keyOf: []int32{}, keyScope: []string{}, key: []string{}, fingerprint: []string{},
 		denialHour: []time.Time{}, denialTeam: []string{}, denialFeature: []string{}, denialReason: []string{}, denialCount: []int64{},
 	}
@@ -101,10 +103,7 @@ func (c *usageColumns) add(place int32, u *tiergate.Usage) error {
 			s.Bucket = tiergate.Bucket{Limit: held(s.Bucket.Limit), Scope: held(s.Bucket.Scope), Subject: held(s.Bucket.Subject), Period: held(s.Bucket.Period)}
 			s.Holder = held(s.Holder)
 			c.spendOf = append(c.spendOf, place)
-			c.spendLimit = append(c.spendLimit, s.Bucket.Limit)
-			c.spendScope = append(c.spendScope, s.Bucket.Scope)
-			c.spendSubject = append(c.spendSubject, s.Bucket.Subject)
-			c.spendPeriod = append(c.spendPeriod, s.Bucket.Period)
+			c.spendFrom = append(c.spendFrom, c.place(s.Bucket))
 			c.spendHolder = append(c.spendHolder, s.Holder)
 			c.spendUnits = append(c.spendUnits, s.Units)
 		}
@@ -122,6 +121,20 @@ func (c *usageColumns) add(place int32, u *tiergate.Usage) error {
 		c.fingerprint = append(c.fingerprint, held(k.Fingerprint))
 	}
 	return nil
+}
+
+// place returns where a bucket is among the batch's.
+func (c *usageColumns) place(b tiergate.Bucket) int32 {
+	if p, ok := c.places[b]; ok {
+		return p
+	}
+	c.bucketLimit = append(c.bucketLimit, b.Limit)
+	c.bucketScope = append(c.bucketScope, b.Scope)
+	c.bucketSubject = append(c.bucketSubject, b.Subject)
+	c.bucketPeriod = append(c.bucketPeriod, b.Period)
+	p := int32(len(c.bucketLimit))
+	c.places[b] = p
+	return p
 }
 
 // held is a text as Postgres can hold it.

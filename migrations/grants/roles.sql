@@ -25,7 +25,7 @@ grant select (rev, epoch, schema, prev_hash, hash, at) on revisions to {{.Sideca
 grant execute on function
   ledger_exchange(text, text, text, jsonb, jsonb), ledger_retire(text, text, text, text, bigint), ledger_peek(jsonb),
   usage_upload(text, bigint, bigint, text, text, boolean, text[], timestamptz[], text[], text[], text[], bigint[], bigint[], text[], text[],
-    integer[], text[], text[], text[], text[], text[], bigint[], integer[], text[], text[], text[],
+    text[], text[], text[], text[], integer[], integer[], text[], bigint[], integer[], text[], text[], text[],
     timestamptz[], text[], text[], text[], bigint[]),
   reservation_reserve(text, text, text, text, text, text, interval, jsonb), reservation_read(text, text),
   reservation_extend(text, text, interval), reservation_release(text, text), reservation_commit(text, text, bigint, boolean),
