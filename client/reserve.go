@@ -34,8 +34,8 @@ type Hold struct {
 	Units  int64
 }
 
-// Reserve holds what a use would take, for at most ttl (a second to a day, in milliseconds; 0
-// is five minutes) unless it is extended. The use's IdempotencyKey is the reservation's id:
+// Reserve holds what a use would take, for at most ttl (a second to seven days; 0 is five
+// minutes) unless it is extended. The use's IdempotencyKey is the reservation's id:
 // letters, digits and . _ ~ -; "" mints one. The Reservation has no ID when the Decision denies.
 func (c *Client) Reserve(ctx context.Context, u Use, ttl time.Duration) (Reservation, Decision, error) {
 	q := u.taking()

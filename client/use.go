@@ -26,7 +26,7 @@ type Use struct {
 	// IdempotencyKey makes a repeated Consume or Track answer as the first did, also from
 	// another process; "" is a new one for each call, which all its attempts share.
 	IdempotencyKey string
-	Metadata       map[string]any // kept with the usage, at most 4 KiB
+	Metadata       map[string]any // kept with the usage, at most 16 KiB
 	At             time.Time      // when what is tracked happened; zero is now
 }
 

@@ -20,6 +20,7 @@ func (d *door) one(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.read(doc, c.kind, &c.question); err != nil {
 		return err
 	}
+	c.question.use.Room = &c.room
 	v, err := d.ask(c.kind, &c.question.use)
 	if err != nil {
 		return err

@@ -77,6 +77,7 @@ type call struct {
 	arena    []byte // what uses point to that the body does not hold; it only grows during a call
 	scratch  []byte // what a fingerprint is made of, and headers
 	question question
+	room     tiergate.Room // for the verdict about question
 	batch    []item
 
 	endpoint *endpoint

@@ -25,15 +25,15 @@ func wary(t *testing.T) *gate {
 			return len(s) > most || slices.ContainsFunc([]byte(s), func(b byte) bool { return b < ' ' })
 		}
 		switch {
-		case u.Flag == "" || bad(u.Flag, 255) || bad(u.UserID, 256) || bad(u.TeamID, 256) || bad(u.IdempotencyKey, 256) || bad(u.Set, 255):
+		case u.Flag == "" || bad(u.Flag, 255) || bad(u.UserID, 256) || bad(u.TeamID, 256) || bad(u.IdempotencyKey, 255) || bad(u.Set, 255):
 			t.Errorf("%s: a name is no good: %+v", verb, u)
 		case u.Cost < 0 || u.Cost > tiergate.MaxAmount:
 			t.Errorf("%s: cost %d", verb, u.Cost)
-		case u.Metadata != nil && (len(u.Metadata) > 4<<10 || !json.Valid(u.Metadata) || u.Metadata[0] != '{'):
+		case u.Metadata != nil && (len(u.Metadata) > 16<<10 || !json.Valid(u.Metadata) || u.Metadata[0] != '{'):
 			t.Errorf("%s: metadata %q", verb, u.Metadata)
 		case u.Attributes.IsDefined() && u.Attributes.Kind() != tiergate.ObjectValue:
 			t.Errorf("%s: attributes %v", verb, u.Attributes.Kind())
-		case !u.At.IsZero() && u.At.Sub(now).Abs() > 35*24*time.Hour:
+		case !u.At.IsZero() && u.At.Sub(now).Abs() > 30*24*time.Hour:
 			t.Errorf("%s: at %v", verb, u.At)
 		case (u.IdempotencyKey != "") && u.Fingerprint == "":
 			t.Errorf("%s: a key without fingerprint", verb)

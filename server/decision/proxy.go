@@ -57,6 +57,7 @@ func (d *door) proxied(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return err
 	}
+	c.question.use.Room = &c.room
 	v, err := d.ask(mode, &c.question.use)
 	if err != nil {
 		return err
@@ -92,9 +93,12 @@ func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
 	set := askedSet.read(ctx, tiergate.MaxNameLength, &err)
 	u.UserID = askedUser.read(ctx, MaxIDBytes, &err)
 	u.TeamID = askedTeam.read(ctx, MaxIDBytes, &err)
-	u.IdempotencyKey = askedKey.read(ctx, MaxIDBytes, &err)
+	u.IdempotencyKey = askedKey.read(ctx, MaxKeyBytes, &err)
 	cost := askedCost.read(ctx, 32, &err)
 	mode := askedMode.read(ctx, 32, &err)
+	if err == nil {
+		err = checkKey("idempotencyKey", u.IdempotencyKey)
+	}
 	if err != nil {
 		return unasked, err
 	}

@@ -18,21 +18,22 @@ import (
 
 // The bounds of what a question may hold, in bytes unless it is said otherwise.
 const (
-	MaxIDBytes       = 256     // a user's or team's id, an idempotency key, an item of a gauge
-	MaxMetadataBytes = 4 << 10 // as compact JSON
-	MaxAttributes    = 4096    // members
-	MaxBatch         = 100     // items
-	MaxGaugeItems    = 10_000  // items that replace others
+	MaxIDBytes       = 256      // a user's or team's id, an item of a gauge
+	MaxKeyBytes      = 255      // an idempotency key, a reservation's id
+	MaxMetadataBytes = 16 << 10 // as compact JSON
+	MaxAttributes    = 4096     // members
+	MaxBatch         = 100      // items
+	MaxGaugeItems    = 10_000   // items that replace others
 
-	// A tracked event may be as old as idempotency keys are surely known, and as new as
-	// clocks may differ.
-	maxTrackAge   = 35 * 24 * time.Hour
+	// A tracked event may have waited in an application's own log, and be as new as clocks may
+	// differ.
+	maxTrackAge   = 30 * 24 * time.Hour
 	maxTrackAhead = 5 * time.Minute
 
 	// For how long a reservation holds what it holds, unless it is extended.
 	defaultTTL = 5 * time.Minute
 	minTTL     = time.Second
-	maxTTL     = 24 * time.Hour
+	maxTTL     = 7 * 24 * time.Hour
 )
 
 // A kind is what is asked. It says which members a question may have.
@@ -168,15 +169,16 @@ func (c *call) readMember(name string, v tiergate.Value, q *question) (err error
 	case "cost":
 		u.Cost, err = units(name, v, 1)
 	case "idempotencyKey":
-		u.IdempotencyKey, err = text(name, v, MaxIDBytes)
+		if u.IdempotencyKey, err = text(name, v, MaxKeyBytes); err == nil {
+			err = checkKey(name, u.IdempotencyKey)
+		}
 	case "metadata":
 		q.metadata = v
 		u.Metadata, err = c.metadata(v)
 	case "at":
 		u.At, err = c.at(v)
 	case "id":
-		u.IdempotencyKey, err = text(name, v, MaxIDBytes)
-		if err == nil {
+		if u.IdempotencyKey, err = text(name, v, MaxKeyBytes); err == nil {
 			err = reservationID(u.IdempotencyKey)
 		}
 	case "ttlMs":
@@ -256,6 +258,17 @@ func checkText(field, s string, most int) (string, error) {
 	return s, nil
 }
 
+// checkKey refuses what some callers' libraries would write in several ways: all of its bytes
+// are printable ASCII.
+func checkKey(field, key string) error {
+	for i := range len(key) {
+		if key[i] > '~' {
+			return tiergate.FieldErrorf(field, "%s has other characters than printable ASCII", field)
+		}
+	}
+	return nil
+}
+
 func hasControl(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] == 0x7f {
@@ -297,7 +310,7 @@ func (c *call) at(v tiergate.Value) (time.Time, error) {
 	case err != nil || v.Kind() != tiergate.StringValue:
 		return at, tiergate.FieldErrorf("at", "at is not a time such as 2026-01-31T12:00:00Z")
 	case at.Before(c.now.Add(-maxTrackAge)):
-		return at, tiergate.FieldErrorf("at", "at is more than 35 days ago")
+		return at, tiergate.FieldErrorf("at", "at is more than 30 days ago")
 	case at.After(c.now.Add(maxTrackAhead)):
 		return at, tiergate.FieldErrorf("at", "at is in the future")
 	}

@@ -44,6 +44,7 @@ func own(u *tiergate.Use) tiergate.Use {
 		*s = strings.Clone(*s)
 	}
 	o.Metadata = append([]byte(nil), u.Metadata...)
+	o.Room = nil
 	return o
 }
 
@@ -133,7 +134,7 @@ func (c *call) settings(ctx *fasthttp.RequestCtx, read func(name string, v tierg
 
 // checkID refuses an id that no reservation can have as one that is not there.
 func (c *call) checkID() error {
-	if _, err := checkText("id", c.id, MaxIDBytes); err != nil || reservationID(c.id) != nil {
+	if _, err := checkText("id", c.id, MaxKeyBytes); err != nil || reservationID(c.id) != nil {
 		return tiergate.Errorf(tiergate.NotFound, "there is no such reservation")
 	}
 	return nil

@@ -157,7 +157,7 @@ func TestReservations_refuse(t *testing.T) {
 		"member of a commit":       {post("/v1/reservations/r1/release", `{"actual":1}`), "acme", nil, 400, "actual"},
 		"no time":                  {post("/v1/reservations/r1/extend", `{"ttlMs":0}`), "acme", nil, 400, "ttlMs"},
 		"a short time":             {post("/v1/reservations", `{"feature":"x","ttlMs":999}`), "acme", nil, 400, "ttlMs"},
-		"a long time":              {post("/v1/reservations", `{"feature":"x","ttlMs":86400001}`), "acme", nil, 400, "ttlMs"},
+		"a long time":              {post("/v1/reservations", `{"feature":"x","ttlMs":604800001}`), "acme", nil, 400, "ttlMs"},
 		"a very long time":         {post("/v1/reservations", `{"feature":"x","ttlMs":9007199254740992}`), "acme", nil, 400, "ttlMs"},
 		"an id with a slash":       {post("/v1/reservations", `{"feature":"x","id":"a/b"}`), "acme", nil, 400, "id"},
 		"an id that is a dot":      {post("/v1/reservations", `{"feature":"x","id":".."}`), "acme", nil, 400, "id"},
