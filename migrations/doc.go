@@ -30,6 +30,9 @@ const Table = "schema_migrations"
 // Version is the number of the newest migration: what a program of this version needs.
 const Version = 7
 
-// LeaseTTL is for how long after a message a holder may spend what it holds, as the
-// functions of the schema have it.
-const LeaseTTL = 10 * time.Second
+// The ledger's times, as the functions of the schema have them: for how long after a message
+// a holder may spend what it holds, and how much longer until it counts as lost.
+const (
+	LeaseTTL   = 10 * time.Second
+	LeaseGrace = 5 * time.Second
+)

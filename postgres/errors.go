@@ -55,6 +55,8 @@ func ofState(pg *pgconn.PgError) *tiergate.Error {
 		return tiergate.FieldErrorf(fieldOf(pg), "the database refuses %s", refused(pg))
 	case "40001", "40P01", "55P03", "57014": // serialization, deadlock, lock or statement timeout
 		return tiergate.Errorf(tiergate.Unavailable, "the database is busy with other changes; try again")
+	case "25006": // read_only_sql_transaction
+		return tiergate.Errorf(tiergate.Unavailable, "the database takes no changes: it follows another one")
 	case "42501": // insufficient_privilege
 		return tiergate.Errorf(tiergate.Internal, "the database role lacks a right; run tiergate migrate")
 	}

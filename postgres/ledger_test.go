@@ -13,11 +13,11 @@ import (
 )
 
 // Every rule of a ledger, on Postgres as on memory.
-func TestLedger_keeps_the_rules(t *testing.T) { ledgertest.Run(t, ledgerWorld(t)) }
+func TestLedger_keeps_the_rules(t *testing.T) { ledgertest.Run(t, worldOf(t, pgtest.New(t))) }
 
 // Random messages get the same answers from Postgres as from memory, and after each of them
 // every bucket is the sum of what hangs on it.
-func TestLedger_answers_as_memory_does(t *testing.T) { ledgertest.Machine(t, ledgerWorld(t)) }
+func TestLedger_answers_as_memory_does(t *testing.T) { ledgertest.Machine(t, worldOf(t, pgtest.New(t))) }
 
 func openLedger(t testing.TB, url string) *postgres.Ledger {
 	t.Helper()
@@ -29,11 +29,10 @@ func openLedger(t testing.TB, url string) *postgres.Ledger {
 	return l
 }
 
-// ledgerWorld is a database whose functions for the time and the life of the server were
-// replaced, so that a test says both.
-func ledgerWorld(t testing.TB) ledgertest.World {
+// worldOf makes a world of a database, whose functions for the time and the life of the server are
+// replaced so that a test says both.
+func worldOf(t testing.TB, url string) ledgertest.World {
 	t.Helper()
-	url := pgtest.New(t)
 	db, err := pgxpool.New(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,6 @@ grant select on
   denials_hourly, team_usage, reservations, reservation_holds, gauge_items, reconciliations
   to {{.Admin}};
 grant execute on function
-  ledger_reconcile(text, jsonb, text, text, text), usage_partition(text, date), usage_drop(text, timestamptz, bigint),
+  ledger_now(), ledger_reconcile(text, jsonb, text, text, text), usage_partition(text, date), usage_drop(text, timestamptz, bigint),
   usage_forget(text, timestamptz, bigint)
   to {{.Admin}};
