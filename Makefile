@@ -4,11 +4,11 @@ LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # What runs again under the race detector: the rooms where goroutines meet.
-RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./internal/pmap/... ./internal/listen/...
+RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./quota/... ./client/... ./internal/pmap/... ./internal/listen/...
 # Tests of allocations: the race detector makes sync.Pool forget, so they run without it only.
 ALLOCS    := (?i)alloc
 
-.PHONY: help run build test check fmt bench fuzz profile clean
+.PHONY: help run build test check fmt bench chaos fuzz profile clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -33,6 +33,9 @@ fmt: need-go ## format everything
 
 bench: need-go need-postgres ## measure, side by side with the floors
 	$(GO) run -C bench .
+
+chaos: need-go need-postgres ## kill, stop and cut sixteen sidecars and their Postgres for CHAOSTIME (default 30m), and count
+	TIERGATE_CHAOS=$(or $(CHAOSTIME),30m) $(GO) test ./cmd/tiergate -run '^TestChaos$$' -count=1 -v -timeout 24h
 
 fuzz: need-go ## each fuzz target for FUZZTIME (default 60s)
 	@./tools/fuzz.sh $(or $(FUZZTIME),60s)

@@ -58,11 +58,13 @@ func (d *doors) addHTTP(r *replica, counts *counter, o doorOptions, auth string)
 		StaleAfter: staleAfter,
 		Credential: credential(auth, r, tiergate.ScopeEvaluate),
 		Version:    version,
+		Gate:       counts.gate.Hurried(),
 	})
 	uses := decision.New(decision.Config{
 		Evaluator:    r.engine,
 		Gate:         counts.gate,
 		Reservations: counts.gate,
+		Gauges:       counts.gate,
 		AsOf:         r.syncer.AsOf,
 		StaleAfter:   staleAfter,
 		Credential:   credential(auth, r, ""),

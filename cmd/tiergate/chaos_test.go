@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/faultproxy"
+	"github.com/tiergate/tiergate/internal/localpg"
+)
+
+// How long the fault run lasts: two minutes as a test, TIERGATE_CHAOS for more.
+const chaosTime = 2 * time.Minute
+
+// Sixteen sidecars share one Postgres while processes are killed and stopped, Postgres is
+// killed, and connections end between a commit and its answer. At the end the ledger says
+// what the callers were told: nothing above a limit, nothing lost, nothing twice.
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes: a run without -short has it")
+	}
+	duration := chaosTime
+	if text := os.Getenv("TIERGATE_CHAOS"); text != "" {
+		var err error
+		if duration, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newChaosWorld(t, duration)
+	w.run(t, duration)
+	w.quiet(t)
+	w.judge(t)
+}
+
+// A chaosWorld is all that takes part in a fault run.
+type chaosWorld struct {
+	db       *database
+	proxy    *faultproxy.Proxy
+	sidecars []*chaosSidecar
+	tally    *tally
+	faults   struct{ kills, stops, restarts atomic.Int64 }
+}
+
+// A chaosSidecar is one sidecar, through all of its processes.
+type chaosSidecar struct {
+	dir, http, ops, url string
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{}
+	said *output
+}
+
+func newChaosWorld(t *testing.T, duration time.Duration) *chaosWorld {
+	t.Helper()
+	w := &chaosWorld{db: seededApart(t, chaosData(duration)...), tally: newTally()}
+	cc, err := pgx.ParseConfig(w.db.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.proxy, err = faultproxy.New(cc.Host); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.proxy.Close() })
+	root := dataDir(t)
+	for i := range chaosSidecars {
+		w.sidecars = append(w.sidecars, &chaosSidecar{
+			dir: filepath.Join(root, fmt.Sprint(i)), http: freeAddr(t), ops: freeAddr(t), url: w.proxy.URL(cc.User, cc.Database), said: &output{},
+		})
+	}
+	t.Cleanup(func() {
+		for _, s := range w.sidecars {
+			s.kill()
+		}
+		if t.Failed() {
+			for i, s := range w.sidecars {
+				t.Logf("sidecar %d said at last:\n%s", i, lastPart(s.said.String(), 2000))
+			}
+		}
+	})
+	for _, s := range w.sidecars {
+		if err := s.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func lastPart(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// chaosData is what the callers ask for. The limits are such that they are reached in the
+// middle of the run.
+func chaosData(duration time.Duration) []tiergate.Change {
+	limit := func(key, feature string, kind tiergate.LimitKind, scope, period string, amount int64) tiergate.Change {
+		return tiergate.PutOf(&tiergate.Limit{
+			ID: key, Key: key, Feature: feature, Kind: kind, Scope: scope, Period: period, Cost: 1,
+			Amounts: map[string]*int64{"enterprise": &amount},
+		})
+	}
+	each := func(perMinute int64) int64 { return max(10, perMinute*int64(duration/time.Second)/60) }
+	changes := []tiergate.Change{
+		limit("tight", "tight", tiergate.Quota, "team", "lifetime", each(tightAmount)),
+		limit("user-exports", "exports", tiergate.Quota, "user", "lifetime", each(userAmount)),
+		limit("bulk", "bulk", tiergate.Quota, "team", "lifetime", bulkAmount),
+		limit("jobs", "jobs", tiergate.Quota, "team", "lifetime", each(jobsAmount)),
+		limit("jobs-at-once", "jobs", tiergate.Concurrency, "team", "", jobSlots),
+	}
+	for i := range chaosTeams {
+		changes = append(changes, tiergate.PutOf(&tiergate.Team{
+			ID: teamName(i), Name: teamName(i), OwnerID: "alice", Tier: "enterprise", Status: tiergate.TeamActive,
+			Settings: tiergate.TeamSettings{MaxMembers: 100, AllowedFeatures: []string{}},
+		}))
+		for j := range usersPerTeam {
+			user := userName(i, j)
+			changes = append(changes, tiergate.PutOf(&tiergate.User{ID: user, Tier: "free"}),
+				tiergate.PutOf(&tiergate.Member{TeamID: teamName(i), UserID: user, Role: tiergate.RoleMember}))
+		}
+	}
+	return changes
+}
+
+// start starts the sidecar's next process.
+func (s *chaosSidecar) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cmd := exec.Command(os.Args[0], "sidecar", "--data-dir", s.dir, "--source", s.url, "--http-addr", s.http, "--ops-addr", s.ops, "--log-level", "warn")
+	cmd.Env = append(os.Environ(), "TIERGATE_RUN_MAIN=1", "GOMAXPROCS=1", "GOMEMLIMIT=200MiB")
+	cmd.Stdout, cmd.Stderr = s.said, s.said
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	s.cmd, s.done = cmd, done
+	return nil
+}
+
+// signal sends a signal to the process, and returns what tells of its end.
+func (s *chaosSidecar) signal(sig syscall.Signal) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		ended := make(chan struct{})
+		close(ended)
+		return ended
+	}
+	_ = s.cmd.Process.Signal(sig)
+	return s.done
+}
+
+func (s *chaosSidecar) kill() {
+	done := s.signal(syscall.SIGKILL)
+	<-done
+}
+
+func (s *chaosSidecar) ready() bool {
+	resp, err := http.Get("http://" + s.ops + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode == http.StatusOK
+}
+
+// run has callers ask and faults happen for a while.
+func (w *chaosWorld) run(t *testing.T, duration time.Duration) {
+	t.Helper()
+	eventually(t, "all sidecars are ready", func() bool {
+		for _, s := range w.sidecars {
+			if !s.ready() {
+				return false
+			}
+		}
+		return true
+	})
+	w.proxy.Lose(2_000)
+	stop, cancel := context.WithTimeout(t.Context(), duration)
+	defer cancel()
+	var faults, callers sync.WaitGroup
+	faults.Go(func() { w.killAll(stop, t) })
+	faults.Go(func() { w.stopSome(stop) })
+	faults.Go(func() { w.breakPostgres(stop, t) })
+	end, over := context.WithTimeout(t.Context(), duration+3*time.Minute)
+	defer over()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer client.CloseIdleConnections()
+	addrs := func() []string {
+		var all []string
+		for _, s := range w.sidecars {
+			all = append(all, s.http)
+		}
+		return all
+	}
+	for i := range 32 {
+		c := &caller{tally: w.tally, addrs: addrs, client: client, rng: rand.New(rand.NewPCG(1, uint64(i))), id: i}
+		callers.Go(func() { c.run(end, stop) })
+	}
+	faults.Wait()
+	w.proxy.Lose(0)
+	callers.Wait()
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within two minutes: %s", what)
+		}
+	}
+}
+
+// killAll kills one process after the other, and starts each anew at once.
+func (w *chaosWorld) killAll(ctx context.Context, t *testing.T) {
+	for ctx.Err() == nil {
+		time.Sleep(time.Duration(400+rand.IntN(600)) * time.Millisecond)
+		s := w.sidecars[rand.IntN(len(w.sidecars)-2)] // the last two are stopped instead
+		s.kill()
+		w.faults.kills.Add(1)
+		if err := s.start(); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// stopSome stops a process for longer than its leases last, and lets it go on.
+func (w *chaosWorld) stopSome(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		s := w.sidecars[len(w.sidecars)-1-i%2]
+		s.signal(syscall.SIGSTOP)
+		w.faults.stops.Add(1)
+		pause(ctx, 18*time.Second)
+		s.signal(syscall.SIGCONT)
+		pause(ctx, 5*time.Second)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// breakPostgres kills the server, cuts all connections, and holds its answers back.
+func (w *chaosWorld) breakPostgres(ctx context.Context, t *testing.T) {
+	for i := 0; ctx.Err() == nil; i++ {
+		pause(ctx, 9*time.Second)
+		switch i % 3 {
+		case 0:
+			w.proxy.Cut()
+		case 1:
+			w.proxy.Stall(true)
+			pause(ctx, 4*time.Second)
+			w.proxy.Stall(false)
+		case 2:
+			if err := syscall.Kill(w.db.cluster.Pid(), syscall.SIGQUIT); err != nil {
+				t.Error(err)
+				return
+			}
+			<-w.db.cluster.Done()
+			w.faults.restarts.Add(1)
+			_ = w.db.cluster.Close() // it tells that it was killed
+			cluster, err := localpg.Start(t.Context(), localpg.Config{Dir: w.db.dir, Settings: map[string]string{"fsync": "off"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			w.db.cluster = cluster
+		}
+	}
+}
+
+// quiet ends all faults and lets everything that was begun come to its end: each sidecar
+// brings its usage to the ledger and gives back what it holds.
+func (w *chaosWorld) quiet(t *testing.T) {
+	t.Helper()
+	for _, s := range w.sidecars {
+		s.signal(syscall.SIGCONT)
+		select {
+		case <-s.signal(0):
+			if err := s.start(); err != nil {
+				t.Fatal(err)
+			}
+		default:
+		}
+	}
+	eventually(t, "all sidecars are ready again", func() bool {
+		for _, s := range w.sidecars {
+			if !s.ready() {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "former processes are retired and usage is uploaded", func() bool {
+		for _, s := range w.sidecars {
+			if !strings.Contains(status(s.ops), `"former":0`) {
+				return false
+			}
+		}
+		return true
+	})
+	for _, s := range w.sidecars {
+		done := s.signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal("a sidecar does not end")
+		}
+	}
+}
+
+func status(ops string) string {
+	resp, err := http.Get("http://" + ops + "/status")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return string(text)
+}
