@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tiergate/tiergate"
@@ -119,22 +115,13 @@ func (b *bencher) round(ctx context.Context, p *process, addr string, q question
 		return 0, err
 	}
 	_, each := b.rounds()
-	cmd := pinned(ctx, 1, b.bin("load"), addr, strconv.Itoa(q.status), each, conns)
-	cmd.Stdin = bytes.NewReader(q.request())
-	out, err := cmd.Output()
+	n, err := b.load(ctx, addr, q, each, conns)
 	if err != nil {
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			return 0, fmt.Errorf("%w: %s", err, e.Stderr)
-		}
 		return 0, err
 	}
 	after, err := p.cpu()
 	if err != nil {
 		return 0, err
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
-	if err != nil || n == 0 {
-		return 0, errors.New("no request was answered")
 	}
 	return float64(after-before) / float64(time.Microsecond) / float64(n), nil
 }
