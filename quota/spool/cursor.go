@@ -58,7 +58,9 @@ func (l *Log) Rewind(to int64, hash string) error {
 	if known && p.hash != want {
 		return fmt.Errorf("rewind the usage log to %d: %w", to, ErrHistory)
 	}
-	p.hash = want
+	if !known {
+		p = place{mark: mark{number: to, hash: want}}
+	}
 	return l.move(p)
 }
 
@@ -72,15 +74,15 @@ func (l *Log) find(number int64) (p place, known bool, err error) {
 		case number > end.number:
 			return p, false, ErrHistory
 		case number == end.number:
-			return place{mark: end}, true, nil
+			return place{mark: end}, !end.lost, nil
 		case number < l.at.number && number < l.kept():
 			return p, false, ErrNotKept
-		case v.seg == nil || v.seg.head.first > number:
+		case v.seg == nil || v.seg.head.start.number > number:
 			return place{mark: mark{number: number}}, false, nil
 		}
 		p, sound, err := l.walk(v, number)
 		if err != nil || sound {
-			return p, true, err
+			return p, !p.lost, err
 		}
 	}
 }
@@ -92,7 +94,7 @@ func (l *Log) kept() int64 {
 	if len(l.state.segments) == 0 {
 		return l.state.end.number
 	}
-	return l.state.segments[0].head.first
+	return l.state.segments[0].head.start.number
 }
 
 // move makes a cursor durable, and then removes what nobody needs any more.

@@ -71,6 +71,7 @@ func writeIdentity(fs FS, dir string, log [16]byte) error {
 type mark struct {
 	number int64
 	hash   digest
+	lost   bool // the records before do not read, and nothing tells their true hash
 }
 
 // readCursor returns the cursor of a log. That of another log, or none, is the beginning.

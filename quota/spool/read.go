@@ -111,20 +111,8 @@ func (l *Log) read(max, maxBytes int) (b Batch, again bool, err error) {
 	if err != nil {
 		return b, false, err
 	}
-	c, size := newChain(p.hash), 0
-	for len(b.Records) < max && p.number < v.end {
-		rec := recordAt(data, v.seg.seed, p.number)
-		if rec == nil || len(b.Records) > 0 && size+len(rec) > maxBytes {
-			break
-		}
-		b.Records = append(b.Records, Record{ID: idOf(rec), Payload: payloadOf(rec)})
-		c.add(rec)
-		size += len(rec)
-		p = place{mark{p.number + 1, c.at}, v.seg, p.offset + int64(len(rec))}
-		data = data[len(rec):]
-	}
+	p = l.collect(&b, v, p, data, max, maxBytes)
 	if len(b.Records) == 0 && max > 0 {
-		l.spoil(v.seg, p)
 		return b, true, nil
 	}
 	b.To, b.After = p.number, p.hash.text()
@@ -132,12 +120,36 @@ func (l *Log) read(max, maxBytes int) (b Batch, again bool, err error) {
 	return b, false, nil
 }
 
+// collect puts records that begin at a place into a batch, and returns the place after them.
+// When one does not read, its segment is quarantined.
+func (l *Log) collect(b *Batch, v view, p place, data []byte, max, maxBytes int) place {
+	c, size := newChain(p.hash), 0
+	for len(b.Records) < max && p.number < v.end {
+		rec := recordAt(data, v.seg.seed, p.number)
+		if rec == nil {
+			if cut := int64(len(data)) < min(recordHead+MaxPayload, v.used-p.offset); !cut || len(b.Records) == 0 {
+				l.spoil(v.seg, p)
+			}
+			break
+		}
+		if len(b.Records) > 0 && size+len(rec) > maxBytes {
+			break
+		}
+		b.Records = append(b.Records, Record{ID: idOf(rec), Payload: payloadOf(rec)})
+		c.add(rec)
+		size += len(rec)
+		p = place{mark{number: p.number + 1, hash: c.at}, v.seg, p.offset + int64(len(rec))}
+		data = data[len(rec):]
+	}
+	return p
+}
+
 // holding returns the first segment that has records from a number on, and where the log ends.
 func (l *Log) holding(number int64) (view, mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, seg := range l.state.segments {
-		if seg.end > number {
+		if seg.end > max(number, seg.head.start.number) {
 			return view{seg, seg.end, seg.used}, l.state.end
 		}
 	}
@@ -150,11 +162,11 @@ func (l *Log) enter(v view, from place) (p place, sound bool, err error) {
 	switch {
 	case from.seg == v.seg:
 		return from, true, nil
-	case v.seg.head.first >= from.number:
-		return place{mark{v.seg.head.first, v.seg.head.hash}, v.seg, headerSize}, true, nil
+	case v.seg.head.start.number >= from.number:
+		return place{v.seg.head.start, v.seg, headerSize}, true, nil
 	}
 	p, sound, err = l.walk(v, from.number)
-	if err == nil && sound && p.hash != from.hash {
+	if err == nil && sound && !p.lost && p.hash != from.hash {
 		l.report("the usage log and its cursor do not agree", fmt.Errorf("%w: at record %d", ErrHistory, from.number))
 	}
 	return p, sound, err
@@ -162,7 +174,7 @@ func (l *Log) enter(v view, from place) (p place, sound bool, err error) {
 
 // walk goes through a segment up to a number.
 func (l *Log) walk(v view, to int64) (p place, sound bool, err error) {
-	p = place{mark{v.seg.head.first, v.seg.head.hash}, v.seg, headerSize}
+	p = place{v.seg.head.start, v.seg, headerSize}
 	data, err := l.bytes(v, headerSize, v.used)
 	if err != nil {
 		return p, false, err
@@ -175,7 +187,7 @@ func (l *Log) walk(v view, to int64) (p place, sound bool, err error) {
 			return p, false, nil
 		}
 		c.add(rec)
-		p = place{mark{p.number + 1, c.at}, v.seg, p.offset + int64(len(rec))}
+		p = place{mark{number: p.number + 1, hash: c.at}, v.seg, p.offset + int64(len(rec))}
 		data = data[len(rec):]
 	}
 	return p, true, nil

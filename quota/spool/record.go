@@ -112,9 +112,10 @@ func digestFrom(text string) (digest, error) {
 	return d, err
 }
 
-// lost is the digest after a gap, when nothing tells the true one.
-func (d digest) lost(to int64) digest {
-	return sha256.Sum256(binary.LittleEndian.AppendUint64(append([]byte("lost"), d[:]...), uint64(to)))
+// lost is the place after a gap at the end of the log.
+func (d digest) lost(to int64) mark {
+	hash := sha256.Sum256(binary.LittleEndian.AppendUint64(append([]byte("lost"), d[:]...), uint64(to)))
+	return mark{to, hash, true}
 }
 
 // A chain computes digests. Not safe for concurrent use.
@@ -139,14 +140,13 @@ func (c *chain) add(rec []byte) {
 const (
 	headerSize  = 512
 	headerMagic = "tgusage1"
-	headerUsed  = 8 + 16 + 8 + 32 + 8
+	headerUsed  = 8 + 16 + 8 + 32 + 8 + 1
 )
 
 // A header says whose a segment is and where it begins.
 type header struct {
 	log   [16]byte
-	first int64 // the number of its first record
-	hash  digest
+	start mark    // where its first record is
 	salt  [8]byte // random: two segments are never alike
 }
 
@@ -154,9 +154,13 @@ type header struct {
 func (h header) encode() ([]byte, uint32) {
 	b := append(make([]byte, 0, headerSize), headerMagic...)
 	b = append(b, h.log[:]...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.first))
-	b = append(b, h.hash[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.start.number))
+	b = append(b, h.start.hash[:]...)
 	b = append(b, h.salt[:]...)
+	b = append(b, 0)
+	if h.start.lost {
+		b[len(b)-1] = 1
+	}
 	seed := crc32.Checksum(b, castagnoli)
 	b = binary.LittleEndian.AppendUint32(b, seed)
 	return b[:headerSize], seed
@@ -167,9 +171,10 @@ func decodeHeader(b []byte) (h header, seed uint32, ok bool) {
 		return h, 0, false
 	}
 	copy(h.log[:], b[8:])
-	h.first = int64(binary.LittleEndian.Uint64(b[24:]))
-	copy(h.hash[:], b[32:])
+	h.start.number = int64(binary.LittleEndian.Uint64(b[24:]))
+	copy(h.start.hash[:], b[32:])
 	copy(h.salt[:], b[64:])
+	h.start.lost = b[72] == 1
 	seed = crc32.Checksum(b[:headerUsed], castagnoli)
-	return h, seed, h.first >= 0 && binary.LittleEndian.Uint32(b[headerUsed:]) == seed
+	return h, seed, h.start.number >= 0 && binary.LittleEndian.Uint32(b[headerUsed:]) == seed
 }

@@ -24,8 +24,8 @@ type Recovery struct {
 	Quarantined []string
 	// Behind is how many records the log lacks that the ledger has: its newest part is gone.
 	Behind int64
-	// CursorLost says that the cursor did not read. The log is read again from the oldest
-	// record that is kept; the ledger knows how far it has counted: see Rewind.
+	// CursorLost says that the cursor did not read, and is at the beginning of the log. The
+	// ledger knows how far it has counted: see Rewind.
 	CursorLost bool
 }
 
@@ -99,9 +99,6 @@ func (l *Log) recover() error {
 	if err := r.load(files); err != nil {
 		return err
 	}
-	if l.found.CursorLost {
-		cursor = r.oldest
-	}
 	if cursor.number > r.end.number {
 		l.found.Behind = cursor.number - r.end.number
 		r.next, r.end, r.tail, r.damaged = cursor, cursor, nil, false
@@ -166,7 +163,7 @@ func (l *Log) inspect(name string, first int64) (file, error) {
 		return f, err
 	} else if err == nil {
 		f.head, f.seed, f.whole = decodeHeader(sector)
-		f.whole = f.whole && f.head.first == first
+		f.whole = f.whole && f.head.start.number == first
 	}
 	return f, nil
 }
@@ -216,7 +213,6 @@ type reader struct {
 	log    *Log
 	buffer []byte
 
-	oldest  mark     // where the oldest segment begins
 	end     mark     // where the log ends
 	next    mark     // where the tail begins, or the end
 	tail    []byte   // the records of the last group, of which nobody knows that they are durable
@@ -234,9 +230,6 @@ func (r *reader) load(files []file) error {
 		}
 	}
 	files = slices.DeleteFunc(files, func(f file) bool { return f.whole && f.head.log != r.log.state.id })
-	if len(files) > 0 {
-		r.oldest = mark{files[0].first, files[0].head.hash}
-	}
 	for i, f := range files {
 		limit, last := int64(math.MaxInt64), i == len(files)-1
 		if !last {
@@ -259,8 +252,8 @@ func (r *reader) spoil(f file, last bool) {
 	r.spoiled = append(r.spoiled, f)
 	r.log.found.Quarantined = append(r.log.found.Quarantined, f.name)
 	if last {
-		most := f.first + f.size/recordHead + 1
-		r.damage(mark{most, digest{}.lost(most)})
+		most := f.first + max(f.size, r.log.o.SegmentBytes)/recordHead + 1
+		r.damage(digest{}.lost(most))
 	}
 }
 
@@ -291,7 +284,7 @@ func (r *reader) segment(f file, limit int64, last bool) error {
 
 // finish finds the end of the log in its last segment.
 func (r *reader) finish(seg *segment, data []byte, s scanned) {
-	c, at := newChain(seg.head.hash), int64(headerSize)
+	c, at := newChain(seg.head.start.hash), int64(headerSize)
 	before, group, from := c.at, int64(-1), at
 	for at < s.used {
 		rec := data[at : at+int64(sizeOf(data[at:]))]
@@ -302,15 +295,15 @@ func (r *reader) finish(seg *segment, data []byte, s scanned) {
 		at += int64(len(rec))
 	}
 	if seg.damaged {
-		r.damage(mark{s.later, c.at.lost(s.later)})
+		r.damage(c.at.lost(s.later))
 		return
 	}
-	r.end = mark{s.end, c.at}
+	r.end = mark{number: s.end, hash: c.at, lost: s.end == seg.head.start.number && seg.head.start.lost}
 	r.next = r.end
 	r.log.found.Torn, r.last = s.torn, seg
 	if group >= 0 {
 		r.tail = slices.Clone(data[from:s.used])
-		r.next = mark{group, before}
+		r.next = mark{number: group, hash: before, lost: group == seg.head.start.number && seg.head.start.lost}
 	}
 }
 

@@ -15,7 +15,7 @@ type scanned struct {
 // scan reads the records of a segment from its first on, up to and without the number
 // limit. Only of the last segment it is asked whether what does not read is a torn end.
 func scan(data []byte, h header, seed uint32, limit int64, last bool) scanned {
-	s := scanned{end: h.first, used: headerSize}
+	s := scanned{end: h.start.number, used: headerSize}
 	for s.end < limit {
 		rec := recordAt(data[s.used:], seed, s.end)
 		if rec == nil {

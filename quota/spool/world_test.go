@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -59,7 +61,11 @@ type world struct {
 	counted map[uint32]int64 // serial to number
 	behind  int64            // the cursor is at least here: Advance said so
 	peak    int64            // where the ledger was before it lost its newest history, until the log knows
-	cut     bool             // damage may have shortened the end, unseen
+
+	refused bool // a segment may hold records that were refused, hidden by the one after it
+	damaged bool // somebody has damaged the files
+	alarm   bool // in a way that Open must see
+	cut     bool // in a way that looks like a torn end: numbers may be used again
 }
 
 type waiting struct {
@@ -127,7 +133,7 @@ func (w *world) settle() error {
 			w.acked[w.next] = first.entry
 			w.next++
 		case errors.Is(err, ErrBroken):
-			w.maybe = append(w.maybe, first.entry)
+			w.maybe, w.refused = append(w.maybe, first.entry), true
 		default:
 			return err
 		}
@@ -142,13 +148,13 @@ func (w *world) note(b Batch) error {
 		return fmt.Errorf("a batch from %d to %d with %d records and %d lost", b.From, b.To, len(b.Records), b.Lost)
 	}
 	for at, hash := range map[int64]string{b.From: b.Before, b.To: b.After} {
-		if known, ok := w.hashes[at]; ok && known != hash && !w.cut {
+		if known, ok := w.hashes[at]; ok && known != hash && !w.lostOK[at-1] {
 			return fmt.Errorf("the hash at %d was %.8s and is %.8s", at, known, hash)
 		}
 		w.hashes[at] = hash
 	}
 	for n := b.From; n < b.From+b.Lost; n++ {
-		if e, ok := w.acked[n]; ok && !w.lostOK[n] {
+		if e, ok := w.acked[n]; ok && !w.lostOK[n] && n >= w.at {
 			return fmt.Errorf("record %d (%d) is lost", n, e.serial)
 		}
 	}
@@ -174,13 +180,27 @@ func (w *world) note(b Batch) error {
 // adopt takes in a record that nobody was promised, and that a crash left behind.
 func (w *world) adopt(n int64, e entry) error {
 	i := slices.Index(w.maybe, e)
-	if i < 0 {
+	switch {
+	case i >= 0:
+		w.maybe = w.maybe[i+1:] // in order
+	case !w.damaged || w.elsewhere(n, e): // damage may take what hid an older copy
 		return fmt.Errorf("record %d (%d) comes from nowhere, or twice", n, e.serial)
 	}
-	w.maybe = w.maybe[i+1:] // in order
+	if w.damaged {
+		w.lostOK[n] = true // nobody was promised it
+	}
 	w.acked[n] = e
 	w.next = max(w.next, n+1)
 	return nil
+}
+
+func (w *world) elsewhere(n int64, e entry) bool {
+	for at, known := range w.acked {
+		if known == e && at != n {
+			return true
+		}
+	}
+	return false
 }
 
 // upload sends one batch to the ledger, and with advance moves the cursor, as an uploader
@@ -227,7 +247,7 @@ func (w *world) reposition() error {
 	switch {
 	case err == nil:
 		w.behind, w.peak = w.at, 0
-	case errors.Is(err, ErrHistory) && w.cut:
+	case errors.Is(err, ErrHistory) && (w.cut || w.damaged && w.refused), errors.Is(err, ErrNotKept) && w.damaged:
 		return w.renew()
 	}
 	return err
@@ -235,7 +255,13 @@ func (w *world) reposition() error {
 
 // renew sets everything aside: what the ledger has not counted is not promised any more.
 func (w *world) renew() error {
-	if err := w.log.Renew("a test says so"); err != nil {
+	err := w.log.Renew("a test says so")
+	if errors.Is(err, ErrFull) { // somebody looks at the quarantine
+		maps.DeleteFunc(w.fs.names, func(name string, _ *inode) bool { return strings.Contains(name, quarantineName) })
+		maps.DeleteFunc(w.fs.durable, func(name string, _ *inode) bool { return strings.Contains(name, quarantineName) })
+		err = w.log.Renew("a test says so")
+	}
+	if err != nil {
 		return err
 	}
 	w.renews++
@@ -250,7 +276,7 @@ func (w *world) renew() error {
 // begin forgets the log of before.
 func (w *world) begin() {
 	w.acked, w.lostOK, w.hashes, w.maybe = map[int64]entry{}, map[int64]bool{}, map[int64]string{}, nil
-	w.next, w.at, w.hash, w.behind, w.peak, w.cut = 0, 0, "", 0, 0, false
+	w.next, w.at, w.hash, w.behind, w.peak, w.damaged, w.cut = 0, 0, "", 0, 0, false, false
 }
 
 // restart opens the log that another process left on a disk, and looks at what is there.
@@ -275,12 +301,20 @@ func (w *world) verify() error {
 		return fmt.Errorf("the cursor is at %d, and was durable at %d", s.cursor.number, w.behind)
 	case s.cursor.number > max(w.at, w.peak):
 		return fmt.Errorf("the cursor is at %d, and the ledger at %d", s.cursor.number, w.at)
-	case len(w.lostOK) == 0 && !w.cut && (len(found.Quarantined) > 0 || found.Behind > 0 || found.CursorLost || found.Copied):
+	case w.alarm && len(found.Quarantined) == 0:
+		return fmt.Errorf("no alarm: %+v", found)
+	case !w.damaged && (len(found.Quarantined) > 0 || found.Behind > 0 || found.CursorLost || found.Copied):
 		return fmt.Errorf("damage where there is none: %+v", found)
-	case s.end.number < w.next && !w.cut && len(w.lostOK) == 0:
+	case s.end.number < w.next && !w.cut:
 		return fmt.Errorf("the log ends at %d, and %d are acknowledged", s.end.number, w.next)
 	}
 	end := s.end.number
+	w.alarm = false
+	if w.cut {
+		maps.DeleteFunc(w.hashes, func(n int64, _ string) bool { return n > end })
+		maps.DeleteFunc(w.lostOK, func(n int64, _ bool) bool { return n >= end })
+		maps.DeleteFunc(w.acked, func(n int64, _ entry) bool { return n >= end })
+	}
 	// What is there beyond what was promised becomes known by reading.
 	from := w.log.at
 	for w.log.at.number < end {
@@ -297,11 +331,6 @@ func (w *world) verify() error {
 		w.log.at = w.log.ahead
 	}
 	w.log.at, w.log.ahead = from, from
-	for n := range w.acked {
-		if n >= end {
-			delete(w.acked, n) // cut off by damage
-		}
-	}
 	w.next = end
 	w.maybe = nil // what was not found now is not to come back
 	return nil
@@ -365,7 +394,7 @@ func (w *world) do(s step) error {
 	case "full":
 		w.fs.full = !w.fs.full
 	case "EIO":
-		w.fs.failSync = 1 + s.n%3
+		w.fs.failSync, w.refused = 1+s.n%3, true
 	case "reopen":
 		return w.reopen()
 	case "kill":
@@ -399,6 +428,9 @@ func (w *world) rewind(n int) error {
 		}
 		return nil
 	}
+	if to < kept && w.damaged {
+		return nil // believed: the cursor that told otherwise may be lost
+	}
 	w.peak, w.at, w.hash, w.behind = max(w.peak, w.at), to, hash, min(w.behind, to)
 	for serial, n := range w.counted {
 		if n >= to {
@@ -408,7 +440,7 @@ func (w *world) rewind(n int) error {
 	if err := w.reposition(); err != nil {
 		return err
 	}
-	if to > 0 && hash != "" && w.log.Rewind(to, "00"+hash[2:]) == nil && hash[:2] != "00" && !w.lostOK[to] && len(w.lostOK) == 0 {
+	if to > 0 && hash != "" && w.log.Rewind(to, "00"+hash[2:]) == nil && hash[:2] != "00" && !w.damaged {
 		return errors.New("rewound to a history that never was")
 	}
 	return nil

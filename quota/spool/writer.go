@@ -158,6 +158,7 @@ func (l *Log) seal(seg *segment, queue []byte) chunk {
 		w.chain.add(rec)
 		c.records++
 		c.next.number++
+		c.next.lost = false
 		at += size
 	}
 	c.next.hash = w.chain.at
@@ -182,11 +183,11 @@ func (l *Log) publish(c chunk) {
 // is whole, and when it replaces one of the same number nothing is missing in between.
 func (l *Log) begin(queue []byte, least int) (records, bytes int, err error) {
 	w := &l.writer
-	head := header{log: l.state.id, first: w.next.number, hash: w.next.hash}
+	head := header{log: l.state.id, start: w.next}
 	_, _ = rand.Read(head.salt[:]) // never fails
 	seg := &segment{
-		path: filepath.Join(l.o.Dir, segmentName(head.first)), head: head,
-		size: max(l.o.SegmentBytes, headerSize+int64(least)), end: head.first, used: headerSize, active: true,
+		path: filepath.Join(l.o.Dir, segmentName(head.start.number)), head: head,
+		size: max(l.o.SegmentBytes, headerSize+int64(least)), end: head.start.number, used: headerSize, active: true,
 	}
 	var sector []byte
 	sector, seg.seed = head.encode()
@@ -199,7 +200,7 @@ func (l *Log) begin(queue []byte, least int) (records, bytes int, err error) {
 	defer l.mu.Unlock()
 	w.file, w.seg = file, seg
 	s := &l.state
-	if n := len(s.segments); n > 0 && s.segments[n-1].head.first == head.first {
+	if n := len(s.segments); n > 0 && s.segments[n-1].head.start.number == head.start.number {
 		s.segments = s.segments[:n-1] // all that it held is in the new one
 	}
 	s.segments = append(s.segments, seg)

@@ -1,0 +1,435 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustOpen(t *testing.T, o Options) *Log {
+	t.Helper()
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() }) // some tests have closed it
+	return l
+}
+
+func mustAppend(t *testing.T, l *Log, payloads ...string) {
+	t.Helper()
+	for _, p := range payloads {
+		ticket, err := l.Append([16]byte{p[0]}, []byte(p))
+		if err == nil {
+			err = ticket.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func mustRead(t *testing.T, l *Log) Batch {
+	t.Helper()
+	b, err := l.Read(100, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func payloads(b Batch) (all []string) {
+	for _, r := range b.Records {
+		all = append(all, string(r.Payload))
+	}
+	return all
+}
+
+// What was appended is read in its order, again until the cursor moves, and by the next
+// process from there on.
+func TestLog_keeps_records_until_they_are_counted(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, Options{Dir: dir})
+	mustAppend(t, l, "a", "b", "c")
+	for range 2 {
+		if got := payloads(mustRead(t, l)); !cmp.Equal(got, []string{"a", "b", "c"}) {
+			t.Fatalf("read %q", got)
+		}
+	}
+	b, err := l.Read(2, 1<<20)
+	if err != nil || b.From != 0 || b.To != 2 || b.Before != "" || len(b.After) != 64 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	if err := l.Advance(b.To); err != nil {
+		t.Fatal(err)
+	}
+	id := l.ID()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, Options{Dir: dir})
+	if l.ID() != id || l.Recovery().Copied || len(l.Recovery().Quarantined) > 0 {
+		t.Errorf("%s and %s, %+v", l.ID(), id, l.Recovery())
+	}
+	next := mustRead(t, l)
+	if got := payloads(next); !cmp.Equal(got, []string{"c"}) || next.From != 2 || next.Before != b.After {
+		t.Errorf("read %q after %+v: %+v", got, b, next)
+	}
+}
+
+// One process uses a folder: a second one is told so.
+func TestOpen_refuses_a_folder_in_use(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, Options{Dir: dir})
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("the second got %v", err)
+	}
+}
+
+// A full log refuses, drops nothing, and takes records again once the ledger has some.
+func TestAppend_refuses_when_full(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir(), SegmentBytes: 2048, MaxBytes: 8192, Keep: 1})
+	took := 0
+	for ; ; took++ {
+		ticket, err := l.Append(idFor(uint64(took)), make([]byte, 200))
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err == nil {
+			err = ticket.Wait(t.Context())
+		}
+		if err != nil || took > 100 {
+			t.Fatal(took, err)
+		}
+	}
+	if s := l.Stats(); took < 16 || s.Records != int64(took) || s.Rejected != 1 || s.Appended != int64(took) {
+		t.Errorf("took %d, %+v", took, s)
+	}
+	b := mustRead(t, l)
+	if err := l.Advance(b.To); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, "again")
+}
+
+// Payloads have a bound, and none at all is a payload.
+func TestAppend_bounds_payloads(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir(), SegmentBytes: 1024})
+	if _, err := l.Append([16]byte{}, make([]byte, MaxPayload+1)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: %v", err)
+	}
+	for _, size := range []int{0, MaxPayload, 1} {
+		ticket, err := l.Append([16]byte{1}, make([]byte, size))
+		if err == nil {
+			err = ticket.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+	}
+	for _, size := range []int{0, MaxPayload, 1} {
+		b, err := l.Read(1, 1)
+		if err != nil || len(b.Records) != 1 || len(b.Records[0].Payload) != size {
+			t.Fatalf("%d bytes: %d records, %v", size, len(b.Records), err)
+		}
+		if err := l.Advance(b.To); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A closed log says so, and has made durable what was appended before.
+func TestClose_flushes(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, Options{Dir: dir})
+	ticket, err := l.Append([16]byte{1}, []byte("last"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ticket.Wait(t.Context()); err != nil {
+		t.Errorf("the ticket: %v", err)
+	}
+	_, appended := l.Append([16]byte{1}, nil)
+	_, read := l.Read(1, 1)
+	for _, err := range []error{appended, read, l.Advance(1), l.Rewind(0, ""), l.Renew(""), l.Pending(t.Context()), l.Close()} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+	if got := payloads(mustRead(t, mustOpen(t, Options{Dir: dir}))); !cmp.Equal(got, []string{"last"}) {
+		t.Errorf("read %q", got)
+	}
+}
+
+// Pending waits for something to read, and no longer than its context.
+func TestPending_waits(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir()})
+	if err := l.Pending(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("nothing to read: %v", err)
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if err := l.Pending(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	mustAppend(t, l, "a")
+	all.Wait()
+}
+
+// A copied folder is told from the one that was written, until it begins a history of its own.
+func TestOpen_knows_a_copy(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	l := mustOpen(t, Options{Dir: dir})
+	mustAppend(t, l, "a", "b")
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	c := mustOpen(t, Options{Dir: other})
+	if !c.Recovery().Copied || c.ID() != l.ID() || c.Stats().Records != 2 {
+		t.Fatalf("the copy: %+v", c.Recovery())
+	}
+	if err := c.Renew("it is a copy"); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, c, "c")
+	if b := mustRead(t, c); c.ID() == l.ID() || !cmp.Equal(payloads(b), []string{"c"}) || b.From != 0 || b.Before != "" {
+		t.Errorf("the new log: %s, %+v", c.ID(), b)
+	}
+	if set, err := filepath.Glob(filepath.Join(other, quarantineName, l.ID()+"-*")); err != nil || len(set) == 0 {
+		t.Errorf("set aside: %v, %v", set, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c = mustOpen(t, Options{Dir: other}); c.Recovery().Copied || len(payloads(mustRead(t, c))) != 1 {
+		t.Errorf("opened again: %+v", c.Recovery())
+	}
+}
+
+// A ledger that lost its newest history gets it again, as far back as is kept; one that has
+// another history is told so.
+func TestRewind_stays_within_what_is_kept(t *testing.T) {
+	now := time.Now()
+	l := mustOpen(t, Options{Dir: t.TempDir(), SegmentBytes: 1024, Keep: time.Hour, Now: func() time.Time { return now }})
+	hashes := map[int64]string{}
+	for i := range int64(12) {
+		mustAppend(t, l, strings.Repeat("x", 300))
+		b := mustRead(t, l)
+		hashes[b.To] = b.After
+		if i == 6 {
+			now = now.Add(2 * time.Hour)
+		}
+		if err := l.Advance(b.To); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Rewind(9, hashes[9]); err != nil {
+		t.Fatal(err)
+	}
+	if b := mustRead(t, l); b.From != 9 || b.Before != hashes[9] || b.To == 9 {
+		t.Errorf("after rewinding: %+v", b)
+	}
+	if err := l.Rewind(12, hashes[12]); err != nil {
+		t.Errorf("forward again: %v", err)
+	}
+	if err := l.Rewind(1, hashes[1]); !errors.Is(err, ErrNotKept) {
+		t.Errorf("to what is not kept: %v", err)
+	}
+	for to, hash := range map[int64]string{9: hashes[8], 11: "nonsense", 13: hashes[12], -1: ""} {
+		if err := l.Rewind(to, hash); !errors.Is(err, ErrHistory) {
+			t.Errorf("to another history, %d: %v", to, err)
+		}
+	}
+}
+
+// A byte changes in the middle of a log: its segment is quarantined with an alarm; what is
+// before the damage, and in all other segments, is still there.
+func TestOpen_quarantines_a_damaged_segment(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Dir: dir, SegmentBytes: 1024, Keep: 1}
+	l := mustOpen(t, o)
+	for c := byte('a'); c < 'i'; c++ {
+		mustAppend(t, l, strings.Repeat(string(c), 100)) // three in a segment
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, segmentName(3))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[headerSize+bytes.IndexByte(data[headerSize:], 'e')] = 'x'
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, o)
+	if got := l.Recovery().Quarantined; !cmp.Equal(got, []string{segmentName(3)}) || l.Stats().Quarantined != 1 {
+		t.Errorf("quarantined %v", got)
+	}
+	got, lost := "", int64(0)
+	for b := mustRead(t, l); b.To > b.From; b = mustRead(t, l) {
+		for _, p := range payloads(b) {
+			got += p[:1]
+		}
+		lost += b.Lost
+		if err := l.Advance(b.To); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != "abcdgh" || lost != 2 {
+		t.Errorf("read %s, %d lost", got, lost)
+	}
+	mustAppend(t, l, "z")
+	if err := l.Advance(mustRead(t, l).To); err != nil {
+		t.Fatal(err)
+	}
+	if set, err := filepath.Glob(filepath.Join(dir, quarantineName, "*"+segmentName(3))); err != nil || len(set) != 1 {
+		t.Errorf("set aside: %v, %v", set, err)
+	}
+}
+
+// A byte changes under a running log: the reader goes on behind it, and says what is lost.
+func TestRead_quarantines_a_damaged_segment(t *testing.T) {
+	fs := newSimFS(1)
+	l := mustOpen(t, Options{Dir: simDir, FS: fs})
+	mustAppend(t, l, "a", "b", "c")
+	content := fs.names[fs.segments()[0]].live
+	content[bytes.IndexByte(content[headerSize:], 'b')+headerSize] ^= 1
+	b := mustRead(t, l)
+	if !cmp.Equal(payloads(b), []string{"a"}) {
+		t.Fatalf("before the damage: %q", payloads(b))
+	}
+	if err := l.Advance(b.To); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, "d")
+	if b = mustRead(t, l); b.From != 1 || b.Lost != 2 || b.To != 4 || !cmp.Equal(payloads(b), []string{"d"}) {
+		t.Errorf("behind the damage: %+v", b)
+	}
+	if s := l.Stats(); s.Quarantined != 1 || s.LastError == nil {
+		t.Errorf("no alarm: %+v", s)
+	}
+}
+
+// While the disk takes nothing, records are refused with the cause; when it does again, so
+// does the log, by itself. What was promised is there, and what was refused is not.
+func TestLog_outlives_a_full_disk(t *testing.T) {
+	for name, fault := range map[string]struct {
+		set func(fs *simFS, on bool)
+		is  error
+	}{
+		"full": {func(fs *simFS, on bool) { fs.full = on }, syscall.ENOSPC},
+		"EIO":  {func(fs *simFS, on bool) { fs.failSync = map[bool]int{true: 1 << 30}[on] }, syscall.EIO},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fs := newSimFS(1)
+				l := mustOpen(t, Options{Dir: simDir, FS: fs, SegmentBytes: 1024})
+				mustAppend(t, l, strings.Repeat("a", 400))
+				fault.set(fs, true)
+				ticket, err := l.Append([16]byte{}, make([]byte, 400))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := ticket.Wait(t.Context()); !errors.Is(err, ErrBroken) || !errors.Is(err, fault.is) {
+					t.Errorf("the ticket: %v", err)
+				}
+				if _, err := l.Append([16]byte{}, nil); !errors.Is(err, ErrBroken) || !l.Stats().Broken {
+					t.Errorf("the next: %v", err)
+				}
+				fault.set(fs, false)
+				time.Sleep(2 * retryEvery)
+				synctest.Wait()
+				mustAppend(t, l, "b")
+				got := payloads(mustRead(t, l))
+				if len(got) == 1 {
+					if err := l.Advance(1); err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, payloads(mustRead(t, l))...)
+				}
+				if !cmp.Equal(got, []string{strings.Repeat("a", 400), "b"}) || l.Stats().Broken || l.Stats().Rejected != 2 {
+					t.Errorf("read %q, %+v", got, l.Stats())
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// The figures tell what waits, and since when.
+func TestStats_tell_what_waits(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	l := mustOpen(t, Options{Dir: t.TempDir(), Now: func() time.Time { return now }})
+	if s := l.Stats(); s.Records != 0 || s.Bytes != 0 || s.Oldest != 0 || s.LastError != nil {
+		t.Errorf("empty: %+v", s)
+	}
+	mustAppend(t, l, "a")
+	now = now.Add(time.Minute)
+	mustAppend(t, l, "b")
+	if s := l.Stats(); s.Records != 2 || s.Bytes == 0 || s.Oldest != time.Minute || s.Syncs != 2 {
+		t.Errorf("two: %+v", s)
+	}
+	if err := l.Advance(1); err != nil {
+		t.Fatal(err)
+	}
+	if s := l.Stats(); s.Records != 1 || s.Oldest != 0 {
+		t.Errorf("one: %+v", s)
+	}
+	if err := l.Advance(3); err == nil {
+		t.Error("advanced to where nothing is")
+	}
+	if err := l.Advance(0); err == nil {
+		t.Error("advanced backwards")
+	}
+}
+
+// Appending allocates nothing of its own: buffers are used again.
+func TestAppend_allocs(t *testing.T) {
+	l, err := open(Options{Dir: simDir, FS: newSimFS(1), MaxBytes: 1 << 40, SegmentBytes: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := make([]byte, 200)
+	fill := func() {
+		for range 1000 {
+			if _, err := l.Append([16]byte{1}, payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 4 { // both buffers grow
+		fill()
+		l.take()
+		l.settle(&group{}, l.state.queue)
+	}
+	var queue []byte
+	var g *group
+	got := testing.AllocsPerRun(100, func() {
+		fill()
+		g, queue = l.take()
+		l.settle(g, queue)
+	})
+	if got > 3 { // a group and what tells that it is done, for 1000 records
+		t.Errorf("%v allocations for 1000 records", got)
+	}
+}
