@@ -56,19 +56,18 @@ type Decision struct {
 	Reason       Reason
 	ErrorCode    ErrorCode // "" unless Reason is ERROR
 	ErrorDetails string
+	Tier         string // the subject's effective tier; "" when it was not resolved
+	DenyReason   string // of a denial, the policy's reason, such as "tier"
+	Upgrade      string // of a denial, the lowest tier that would have been allowed; "" when none
+
+	Denied bool // access was denied and the off variant served
 	// Transient says that the error is no function of the question and the state: asking
 	// again may be answered. Nothing may be derived from such an answer, such as an entity tag.
 	Transient bool
-
-	Tier       string // the subject's effective tier; "" when it was not resolved
-	Denied     bool   // access was denied and the off variant served
-	DenyReason string // the policy's reason, such as "tier"
-	Upgrade    string // the lowest tier that would have been allowed; "" when none or not denied
-
 	// Metered says that the flag's feature has limits: what is left of them a Gate knows. It is
-	// never STATIC. Limit is the one that Generation.All tells of, nil for none.
+	// never STATIC.
 	Metered bool
-	Limit   *FlagLimit
+	Limit   *FlagLimit // of a metered flag, in the answers of Generation.All; nil for none
 
 	// Metadata is the flag's own metadata over its set's, as the members of a JSON object
 	// without the braces; empty when there are none.

@@ -18,6 +18,7 @@ type Generation struct {
 	sets             pmap.Map[*flagSet]
 	clock            tiergate.ClockStep // on which the policy's access decisions depend …
 	limitsClock      tiergate.ClockStep // … and its limits
+	timeless         bool               // neither depends on a clock
 	limited          limited
 	calendars        *calendars
 	trustContextTier bool

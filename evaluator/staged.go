@@ -40,9 +40,10 @@ func (s *staged) refused() error {
 }
 
 func (s *staged) generation(o Options, c *calendars) *Generation {
+	clock, limitsClock := s.policy.ClockStep(), s.policy.LimitsStep()
 	return &Generation{
-		view: s.view, policy: s.policy, sets: s.sets, clock: s.policy.ClockStep(),
-		limited: s.limited, limitsClock: s.policy.LimitsStep(), calendars: c,
+		view: s.view, policy: s.policy, sets: s.sets, clock: clock,
+		limited: s.limited, limitsClock: limitsClock, timeless: max(clock, limitsClock) == tiergate.StepNever, calendars: c,
 		trustContextTier: o.TrustContextTier, broken: s.broken,
 	}
 }

@@ -125,7 +125,7 @@ func (s *subject) setTime(g *Generation, now time.Time) {
 		now = time.Now()
 	}
 	s.scope.Unix = now.Unix()
-	if max(g.clock, g.limitsClock) == tiergate.StepNever {
+	if g.timeless {
 		return
 	}
 	now = now.UTC()

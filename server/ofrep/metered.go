@@ -14,6 +14,12 @@ import (
 // what is left of it. An answer about all flags does not say that, so that it stays the same
 // until the next revision. Without a Gate, or where limits cannot be told of, it says nothing.
 
+// asked is what one check needs, kept for the next.
+type asked struct {
+	use  tiergate.Use
+	room tiergate.Room
+}
+
 // appendMetered appends the answer about one metered flag.
 func (c *call) appendMetered(b []byte, d *tiergate.Decision, gate tiergate.Gate) []byte {
 	c.left = nil
@@ -28,8 +34,12 @@ func (c *call) appendMetered(b []byte, d *tiergate.Decision, gate tiergate.Gate)
 // ask returns what is left of the limit to tell of, as the generation that decided has it. It
 // counts nothing and waits for nobody.
 func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
-	c.use = tiergate.Use{Request: c.req, Room: &c.room}
-	v, err := gate.Check(context.Background(), &c.use)
+	if c.asked == nil {
+		c.asked = new(asked)
+	}
+	c.asked.use = tiergate.Use{Request: c.req, Room: &c.asked.room}
+	v, err := gate.Check(context.Background(), &c.asked.use)
+	c.asked.use = tiergate.Use{} // the next request must find nothing of this one
 	if err != nil || v.Resume != c.resume {
 		return nil
 	}

@@ -68,9 +68,8 @@ type call struct {
 	req     tiergate.Request
 	scratch []byte // what an entity tag is made of
 
-	use  tiergate.Use // of a metered flag
-	room tiergate.Room
-	left *tiergate.LimitState // of the metered flag that is being answered; nil: not told
+	asked *asked               // what a gate is asked with; nil before the first metered flag
+	left  *tiergate.LimitState // of the metered flag that is being answered; nil: not told
 
 	gen      tiergate.Generation
 	resume   tiergate.Resume
@@ -109,7 +108,7 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	if len(ctx.Request.Body()) <= maxPooledBytes && cap(c.scratch) <= maxPooledBytes {
-		c.req, c.use, c.gen = tiergate.Request{}, tiergate.Use{}, nil // the next request must find nothing of this one
+		c.req, c.gen = tiergate.Request{}, nil // the next request must find nothing of this one
 		d.calls.Put(c)
 	}
 }
