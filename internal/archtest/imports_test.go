@@ -36,7 +36,7 @@ var rooms = map[string]struct {
 	"server/ops":           {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"client":               {nil, "what other programs link: the words and the standard library"},
 	"client/fibergate":     {[]string{"client"}, "the part of the client that links Fiber"},
-	"examples":             {[]string{"client"}, "what a stranger would write, who sees the client only"},
+	"examples":             {[]string{"client", "client/fibergate"}, "what a stranger would write, who sees the client only"},
 	"admin":                {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"internal/archtest":    {nil, "a test"},
 	"internal/conformance": {[]string{"internal/demo"}, "cases are data; whoever runs them brings the door"},
