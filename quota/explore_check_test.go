@@ -309,7 +309,7 @@ func (x *explorer) flush(w *world, i uint8) string {
 		if fault != "" {
 			return fault
 		}
-		x.uploaded(n, reply.at)
+		x.uploaded(w, i, reply.at)
 		if n.cursor == n.end && reply.at == n.end {
 			return ""
 		}

@@ -59,11 +59,11 @@ func configurations() []configuration {
 			budget: with(anySpend, 2, anySend, 3, anyLoss, 1),
 		},
 		{
-			name: "failover", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, keep: true,
+			name: "failover", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
 			budget: with(anySpend, 2, anySend, 3, anyFailover, 1, anyTime, 1),
 		},
 		{
-			name: "lost grants", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one}, net: 1, keep: true,
+			name: "lost grants", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one}, net: 1,
 			budget: with(anySpend, 2, anySend, 5, anyFailover, 1, anyTime, 1),
 		},
 		{

@@ -206,7 +206,7 @@ func (x *explorer) deliver(w *world, e event) string {
 	case kindUpload:
 		w.dups += uint16(reply.got)
 		if n.alive && e.kind != evMute {
-			x.uploaded(n, reply.at)
+			x.uploaded(w, q.node, reply.at)
 		}
 	case kindRetire:
 		if n.alive && e.kind != evMute {
@@ -238,15 +238,22 @@ func (x *explorer) hear(n *node, q *msg) {
 	}
 }
 
-func (x *explorer) uploaded(n *node, at uint16) {
+// uploaded is how far the ledger has counted a log. What it has is gone from the log, unless
+// the standby lacks it: then it is sent again after a failover.
+func (x *explorer) uploaded(w *world, i uint8, at uint16) {
+	n := &w.nodes[i]
 	n.cursor = min(max(at, n.base), n.end)
-	if x.cfg.keep {
+	keep := n.cursor
+	if w.standby >= 0 {
+		keep = min(keep, uint16(x.ledgers.all[w.standby].state.logs[logNames[i]].at))
+	}
+	if keep <= n.base {
 		return
 	}
-	gone := n.cursor - n.base
+	gone := keep - n.base
 	copy(n.log[:], n.log[gone:])
 	clear(n.log[maxLog-gone:])
-	n.base = n.cursor
+	n.base = keep
 }
 
 func (n *node) retired(reply *msg) {

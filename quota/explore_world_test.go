@@ -19,7 +19,7 @@ const (
 	maxBuckets = 3
 	maxNet     = 4
 	maxFlights = 2
-	maxLog     = 6
+	maxLog     = 8
 	maxFormers = 2
 )
 
@@ -36,9 +36,6 @@ type configuration struct {
 	// late answers are heard after others; a call that has failed is never answered, so this
 	// is more than can happen.
 	late bool
-	// keep is that logs keep what the ledger has counted: after a failover to a standby that
-	// lacks some of it they are sent again.
-	keep bool
 	net  int // how many messages are under way at most
 }
 
@@ -253,7 +250,7 @@ func (x *explorer) nodeEvents(w *world, i int, room bool, has func(int) bool, ad
 		}
 		return
 	}
-	free := n.end-n.base < maxLog
+	free := n.end-n.base < maxLog-maxFlights // the rest is for coming to rest
 	for f := range n.flights {
 		if n.flights[f].units == 0 {
 			continue
@@ -271,7 +268,7 @@ func (x *explorer) nodeEvents(w *world, i int, room bool, has func(int) bool, ad
 	if has(anyLearn) && int(n.rev) < len(x.cfg.amounts)-1 {
 		add(evLearn, i, 0, 0)
 	}
-	if room && (n.cursor < n.end || x.cfg.keep && n.base < n.end) {
+	if room && (n.base < n.end) {
 		add(evUpload, i, 0, 0)
 	}
 	for f := range n.formers {
