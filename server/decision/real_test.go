@@ -20,7 +20,9 @@ import (
 )
 
 // real is the door over the real gate, with the demo data and a ledger in memory.
-func real(tb testing.TB) server.Door {
+func real(tb testing.TB) server.Door { return realWith(tb, func(*decision.Config) {}) }
+
+func realWith(tb testing.TB, change func(*decision.Config)) server.Door {
 	tb.Helper()
 	e := evaluator.New(evaluator.Options{})
 	err := e.Apply(tb.Context(), tiergate.Revision{Resume: resume, Whole: true, Changes: tiergate.ChangesOf(conformance.Demo()...)})
@@ -40,7 +42,9 @@ func real(tb testing.TB) server.Door {
 		}
 	})
 	gate := evaluator.NewGate(e, counter)
-	return decision.New(decision.Config{Evaluator: e, Gate: gate, Reservations: gate, Gauges: gate})
+	cfg := decision.Config{Evaluator: e, Gate: gate, Reservations: gate, Gauges: gate}
+	change(&cfg)
+	return decision.New(cfg)
 }
 
 // said is what the tests look at of an answer.
@@ -255,5 +259,37 @@ func BenchmarkReal(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// A reservation is its team's: others do not even learn that it is there.
+func TestReal_reservations_of_another_team(t *testing.T) {
+	keys := map[string]*tiergate.Key{}
+	for _, team := range []string{"acme", "globex"} {
+		keys[team] = &tiergate.Key{ID: team, TeamID: team, Scopes: []string{tiergate.ScopeConsume}}
+	}
+	d := realWith(t, func(cfg *decision.Config) {
+		cfg.Credential = func(text string) (*tiergate.Key, error) { return keys[text], nil }
+	})
+	ask := func(team, path, body string) int {
+		var ctx fasthttp.RequestCtx
+		fill(&ctx, "/v1/"+path, body)
+		ctx.Request.Header.Set("X-API-Key", team)
+		d.Handle(&ctx)
+		return ctx.Response.StatusCode()
+	}
+	if status := ask("globex", "reservations", `{"feature":"model-training","subject":{"team":"acme"},"id":"job-1"}`); status != 200 {
+		t.Fatalf("reserve: %d", status)
+	}
+	for _, action := range []string{"extend", "commit", "release"} {
+		if status := ask("acme", "reservations/job-1/"+action, ""); status != 404 {
+			t.Errorf("another team may %s: %d", action, status)
+		}
+	}
+	if status := ask("acme", "reservations", `{"feature":"model-training","id":"job-1"}`); status != 422 {
+		t.Errorf("another team takes the id: %d", status)
+	}
+	if status := ask("globex", "reservations/job-1/commit", ""); status != 200 {
+		t.Errorf("its own team may not commit: %d", status)
 	}
 }
