@@ -50,14 +50,10 @@ func (c *call) begin(ctx *fasthttp.RequestCtx) {
 }
 
 // single answers about one flag.
-func (d *door) single(ctx *fasthttp.RequestCtx, c *call) {
+func (c *call) single(ctx *fasthttp.RequestCtx, gate tiergate.Gate) {
 	decision := c.gen.Decide(&c.req)
-	body := ctx.Response.SwapBody(nil)[:0]
-	if decision.Metered && d.cfg.Gate != nil {
-		body = c.appendMetered(body, &decision, d.cfg.Gate)
-	} else {
-		body = c.appendDecision(body, &decision, c.req.Flag)
-	}
+	body := ctx.Response.SwapBody(nil)
+	body = c.appendDecision(body[:0], &decision, c.req.Flag, gate)
 	ctx.Response.SwapBody(body)
 	ctx.SetStatusCode(statusOf(decision.ErrorCode))
 	ctx.SetContentType(jsonType)
@@ -77,8 +73,8 @@ func statusOf(code tiergate.ErrorCode) int {
 }
 
 // appendDecision appends a decision as OFREP has it: an evaluation without value means the
-// code default.
-func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byte {
+// code default. The gate is for an answer that nobody keeps.
+func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string, gate tiergate.Gate) []byte {
 	b = server.AppendString(append(b, `{"key":`...), flag)
 	if d.ErrorCode != "" {
 		b = server.AppendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
@@ -101,7 +97,7 @@ func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string) []byt
 		}
 	}
 	if d.Metered {
-		return append(appendOwnOf(c.appendLimit(b, d), d.Metadata, true), '}', '}')
+		return append(appendOwnOf(c.appendLimit(b, d, gate), d.Metadata, true), '}', '}')
 	}
 	return append(appendOwn(b, d.Metadata), '}', '}')
 }

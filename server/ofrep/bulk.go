@@ -73,7 +73,7 @@ func (c *call) appendAll(b []byte) (body []byte, lasting bool) {
 		}
 		first = false
 		lasting = lasting && !decision.Transient
-		b = c.appendDecision(b, &decision, decision.Flag)
+		b = c.appendDecision(b, &decision, decision.Flag, nil)
 	}
 	b = append(append(b, `],"metadata":{`...), c.meta...)
 	own := c.gen.SetMetadata(c.req.Set)

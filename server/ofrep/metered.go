@@ -20,17 +20,6 @@ type asked struct {
 	room tiergate.Room
 }
 
-// appendMetered appends the answer about one metered flag.
-func (c *call) appendMetered(b []byte, d *tiergate.Decision, gate tiergate.Gate) []byte {
-	c.left = nil
-	if d.ErrorCode == "" && !d.Denied && d.Reason != tiergate.ReasonDisabled {
-		c.left = c.ask(gate)
-	}
-	b = c.appendDecision(b, d, c.req.Flag)
-	c.left = nil
-	return b
-}
-
 // ask returns what is left of the limit to tell of, as the generation that decided has it. It
 // counts nothing and waits for nobody.
 func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
@@ -54,24 +43,29 @@ func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
 	return nil
 }
 
-// appendLimit appends what is known of a metered flag's limit.
-func (c *call) appendLimit(b []byte, d *tiergate.Decision) []byte {
-	if left := c.left; left != nil {
-		b = appendFlagLimit(b, left.Key, left.Amount, left.Period)
-		if !left.AsOf.IsZero() { // else it is not known here
-			b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
-		}
-		if left.ResetsIn < 0 { // never
-			return b
-		}
-		at := c.req.Now.Add(left.ResetsIn)
-		b = append(b, `,"resetsAt":"`...)
-		return append(at.UTC().Round(time.Second).AppendFormat(b, time.RFC3339), '"')
-	}
+// appendLimit appends what is known of a metered flag's limit: to the gate, if there is one,
+// else to the decision.
+func (c *call) appendLimit(b []byte, d *tiergate.Decision, gate tiergate.Gate) []byte {
 	if d.Limit != nil {
 		return appendFlagLimit(b, d.Limit.Key, d.Limit.Amount, d.Limit.Period)
 	}
-	return b
+	if gate == nil || d.ErrorCode != "" || d.Denied || d.Reason == tiergate.ReasonDisabled {
+		return b
+	}
+	left := c.ask(gate)
+	if left == nil {
+		return b
+	}
+	b = appendFlagLimit(b, left.Key, left.Amount, left.Period)
+	if !left.AsOf.IsZero() { // else it is not known here
+		b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
+	}
+	if left.ResetsIn < 0 { // never
+		return b
+	}
+	at := c.req.Now.Add(left.ResetsIn)
+	b = append(b, `,"resetsAt":"`...)
+	return append(at.UTC().Round(time.Second).AppendFormat(b, time.RFC3339), '"')
 }
 
 func appendFlagLimit(b []byte, key string, amount int64, period string) []byte {

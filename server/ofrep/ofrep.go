@@ -68,8 +68,7 @@ type call struct {
 	req     tiergate.Request
 	scratch []byte // what an entity tag is made of
 
-	asked *asked               // what a gate is asked with; nil before the first metered flag
-	left  *tiergate.LimitState // of the metered flag that is being answered; nil: not told
+	asked *asked // what a gate is asked with; nil before the first metered flag
 
 	gen      tiergate.Generation
 	resume   tiergate.Resume
@@ -102,7 +101,7 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 	c := d.calls.Get().(*call)
 	if d.prepare(ctx, c, name) {
 		if single {
-			d.single(ctx, c)
+			c.single(ctx, d.cfg.Gate)
 		} else {
 			d.bulk(ctx, c)
 		}
