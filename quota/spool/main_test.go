@@ -12,6 +12,6 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("TIERGATE_TEST_VICTIM"); dir != "" {
 		victim(dir) // never returns: it is killed
 	}
-	stdflag.Parse()
+	_ = stdflag.Set("rapid.checks", "2000") // the command line may say otherwise
 	goleak.VerifyTestMain(m)
 }

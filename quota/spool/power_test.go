@@ -61,6 +61,7 @@ func (w *world) clone() *world {
 	c.now, c.serial, c.next, c.id, c.at, c.hash, c.behind, c.peak = w.now, w.serial, w.next, w.id, w.at, w.hash, w.behind, w.peak
 	maps.Copy(c.acked, w.acked)
 	maps.Copy(c.hashes, w.hashes)
+	maps.Copy(c.past, w.past)
 	maps.Copy(c.counted, w.counted)
 	c.waiting = append(c.waiting, w.waiting...)
 	c.maybe = append(c.maybe, w.maybe...)

@@ -267,13 +267,13 @@ func (f *simFile) Sync() error {
 	if err := f.fs.step("sync %s", f.name); err != nil {
 		return err
 	}
-	failed := f.fs.failing()
+	// As Linux does it: what could not be written looks clean from now on, and is not written
+	// by the next sync either.
+	failed, pick := f.fs.failing(), func(n int) int { return n - 1 }
 	if failed {
-		// As Linux does it: what could not be written looks clean from now on.
-		f.node.durable = f.node.remains(f.fs.pick.IntN)
-	} else {
-		f.node.durable = slices.Clone(f.node.live)
+		pick = f.fs.pick.IntN
 	}
+	f.node.durable = f.node.remains(pick)
 	f.node.versions, f.node.sizes = map[int64][][]byte{}, nil
 	if failed {
 		return syscall.EIO

@@ -58,6 +58,7 @@ type world struct {
 	id      string
 	at      int64
 	hash    string
+	past    map[int64]string // where it was before
 	counted map[uint32]int64 // serial to number
 	behind  int64            // the cursor is at least here: Advance said so
 	peak    int64            // where the ledger was before it lost its newest history, until the log knows
@@ -76,7 +77,7 @@ type waiting struct {
 func newWorld(fs *simFS) *world {
 	w := &world{
 		fs: fs, now: time.Unix(1_700_000_000, 0), acked: map[int64]entry{}, lostOK: map[int64]bool{},
-		hashes: map[int64]string{}, counted: map[uint32]int64{},
+		hashes: map[int64]string{}, past: map[int64]string{}, counted: map[uint32]int64{},
 	}
 	w.o = Options{Dir: simDir, FS: fs, SegmentBytes: 1536, MaxBytes: 12 << 10, Keep: time.Minute, Now: func() time.Time { return w.now }}
 	return w
@@ -227,6 +228,7 @@ func (w *world) upload(most int, advance bool) (progress bool, err error) {
 		w.counted[serial] = b.From + b.Lost + int64(i)
 	}
 	w.at, w.hash = b.To, b.After
+	w.past[b.To] = b.After
 	if !advance {
 		return true, nil
 	}
@@ -275,7 +277,8 @@ func (w *world) renew() error {
 
 // begin forgets the log of before.
 func (w *world) begin() {
-	w.acked, w.lostOK, w.hashes, w.maybe = map[int64]entry{}, map[int64]bool{}, map[int64]string{}, nil
+	w.acked, w.lostOK, w.maybe = map[int64]entry{}, map[int64]bool{}, nil
+	w.hashes, w.past = map[int64]string{}, map[int64]string{}
 	w.next, w.at, w.hash, w.behind, w.peak, w.damaged, w.cut = 0, 0, "", 0, 0, false, false
 }
 
@@ -301,6 +304,8 @@ func (w *world) verify() error {
 		return fmt.Errorf("the cursor is at %d, and was durable at %d", s.cursor.number, w.behind)
 	case s.cursor.number > max(w.at, w.peak):
 		return fmt.Errorf("the cursor is at %d, and the ledger at %d", s.cursor.number, w.at)
+	case w.log.kept() > s.cursor.number && !w.damaged:
+		return fmt.Errorf("the cursor is at %d, and what is before %d is removed", s.cursor.number, w.log.kept())
 	case w.alarm && len(found.Quarantined) == 0:
 		return fmt.Errorf("no alarm: %+v", found)
 	case !w.damaged && (len(found.Quarantined) > 0 || found.Behind > 0 || found.CursorLost || found.Copied):
@@ -413,12 +418,9 @@ func (w *world) tolerate(err error) error {
 
 // rewind is a ledger that has lost its newest history, and gets it again.
 func (w *world) rewind(n int) error {
-	if len(w.hashes) == 0 {
-		return nil
-	}
 	to := w.at - int64(n%12)
-	hash, ok := w.hashes[to]
-	if !ok || to > w.at {
+	hash, ok := w.past[to]
+	if !ok {
 		return nil
 	}
 	kept := w.log.kept()
