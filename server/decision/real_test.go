@@ -102,7 +102,7 @@ func TestReal_uses(t *testing.T) {
 		if status != 200 || s.Status != tc.status || s.Reason != string(tc.reason) || s.Upgrade != tc.upgrade || s.Allow != (tc.status == 200) || s.DecisionID == "" {
 			t.Errorf("%d: %s %s: %d %+v", i, tc.path, tc.body, status, s)
 		}
-		if left := append(s.Limits, s.Limits...); tc.left >= 0 && (len(left) == 0 || left[0].Remaining.Min != tc.left) {
+		if tc.left >= 0 && (len(s.Limits) == 0 || s.Limits[0].Remaining.Min != tc.left) {
 			t.Errorf("%d: %s %s: limits %+v, want %d left", i, tc.path, tc.body, s.Limits, tc.left)
 		}
 		if i == 2 && !s.Replayed {
