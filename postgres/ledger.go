@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -74,7 +75,7 @@ func (l *Ledger) call(ctx context.Context, doing, sql string, args, into []any) 
 	defer cancel()
 	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
-		if ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			return wrap(err, "%s", doing)
 		}
 		return unreachable(l.pool.Config().ConnConfig, err)

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/faultproxy"
@@ -90,11 +89,7 @@ func TestLedger_answer_lost_after_the_commit(t *testing.T) {
 				t.Fatalf("%v with %d answers lost, want Unavailable by one", err, p.Counts().Lost)
 			}
 			p.Lose(0)
-			db, err := pgxpool.New(t.Context(), url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
+			db := poolOf(t, url)
 			committed := ledgerSums(t, db)
 			again, err := do(l, "cut")
 			if err != nil {
@@ -258,12 +253,7 @@ func hammer(t *testing.T, direct, through string, disturb func(c *crowd)) {
 	}
 	disturb(c)
 	wg.Wait()
-	db, err := pgxpool.New(t.Context(), direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	sums := ledgerSums(t, db)
+	sums := ledgerSums(t, poolOf(t, direct))
 	ledgertest.Check(t, sums)
 	if n := c.admitted.Load(); len(sums) != 1 || n != c.amount || sums[0].Kept != (ledgertest.Counted{Used: c.amount}) {
 		t.Errorf("%d of %d were admitted, and the buckets say %+v", n, c.amount, sums)

@@ -17,7 +17,9 @@ func TestLedger_keeps_the_rules(t *testing.T) { ledgertest.Run(t, worldOf(t, pgt
 
 // Random messages get the same answers from Postgres as from memory, and after each of them
 // every bucket is the sum of what hangs on it.
-func TestLedger_answers_as_memory_does(t *testing.T) { ledgertest.Machine(t, worldOf(t, pgtest.New(t))) }
+func TestLedger_answers_as_memory_does(t *testing.T) {
+	ledgertest.Machine(t, worldOf(t, pgtest.New(t)))
+}
 
 func openLedger(t testing.TB, url string) *postgres.Ledger {
 	t.Helper()
@@ -29,15 +31,27 @@ func openLedger(t testing.TB, url string) *postgres.Ledger {
 	return l
 }
 
-// worldOf makes a world of a database, whose functions for the time and the life of the server are
-// replaced so that a test says both.
-func worldOf(t testing.TB, url string) ledgertest.World {
+// poolOf reads what the ledger wrote. Compiling a query takes a second, and running it none.
+func poolOf(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
-	db, err := pgxpool.New(t.Context(), url)
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ConnConfig.RuntimeParams["jit"] = "off"
+	db, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
+	return db
+}
+
+// worldOf makes a world of a database, whose functions for the time and the life of the server are
+// replaced so that a test says both.
+func worldOf(t testing.TB, url string) ledgertest.World {
+	t.Helper()
+	db := poolOf(t, url)
 	exec := func(sql string, args ...any) {
 		t.Helper()
 		if _, err := db.Exec(t.Context(), sql, args...); err != nil {

@@ -16,7 +16,7 @@ import (
 // A machine sends the same to a ledger and to a quota.Memory. Holders know their newest
 // token most of the time, what they were granted, and sometimes say something else.
 type machine struct {
-	World
+	world  World
 	model  *quota.Memory
 	now    time.Time
 	count  int
@@ -43,11 +43,11 @@ var (
 
 func newMachine(w World) *machine {
 	m := &machine{
-		World: w, now: Start, tokens: map[string]string{}, held: map[leaseOf]tiergate.LeaseAsk{}, logs: map[string]int64{},
+		world: w, now: Start, tokens: map[string]string{}, held: map[leaseOf]tiergate.LeaseAsk{}, logs: map[string]int64{},
 	}
 	m.model = &quota.Memory{Now: func() time.Time { return m.now }}
-	m.Reset()
-	m.Set(Start)
+	m.world.Reset()
+	m.world.Set(Start)
 	_, _ = m.model.Peek(context.Background(), nil) // its first life begins
 	return m
 }
@@ -74,7 +74,7 @@ func agree[T any](t *rapid.T, what string, want, got T, wantErr, gotErr error) {
 
 // check compares the sums of both, and each with what they follow from.
 func (m *machine) check(t *rapid.T) {
-	sums := m.Sums()
+	sums := m.world.Sums()
 	for _, s := range sums {
 		if s.Kept != s.Followed {
 			t.Fatalf("bucket %+v keeps %+v, and what hangs on it says %+v", s.Bucket, s.Kept, s.Followed)
@@ -85,13 +85,13 @@ func (m *machine) check(t *rapid.T) {
 		asks[i] = tiergate.LeaseAsk{Bucket: b, Amount: 1000}
 	}
 	want, wantErr := m.model.Peek(context.Background(), asks)
-	got, gotErr := m.Ledger.Peek(context.Background(), asks)
+	got, gotErr := m.world.Ledger.Peek(context.Background(), asks)
 	agree(t, "peek", want, got, wantErr, gotErr)
 }
 
 func (m *machine) wait(t *rapid.T) {
 	m.now = m.now.Add(pick(t, "wait", time.Millisecond, time.Second, 4*time.Second, 6*time.Second, 11*time.Second, 16*time.Second, time.Hour))
-	m.Set(m.now)
+	m.world.Set(m.now)
 }
 
 func (m *machine) failover(t *rapid.T) {
@@ -99,7 +99,7 @@ func (m *machine) failover(t *rapid.T) {
 		t.Skip("not now")
 	}
 	m.model.Failover()
-	m.World.Failover()
+	m.world.Failover()
 }
 
 // exchange is the next message of a holder, or one that it should not send.
@@ -134,7 +134,7 @@ func (m *machine) again(t *rapid.T) {
 
 func (m *machine) send(t *rapid.T, x tiergate.Exchange) {
 	want, wantErr := m.model.Exchange(context.Background(), x)
-	got, gotErr := m.Ledger.Exchange(context.Background(), x)
+	got, gotErr := m.world.Ledger.Exchange(context.Background(), x)
 	agree(t, "exchange", want, got, wantErr, gotErr)
 	if gotErr != nil {
 		return
@@ -179,7 +179,7 @@ func (m *machine) retire(t *rapid.T) {
 	if rapid.IntRange(0, 7).Draw(t, "knows no token") == 0 {
 		r.Previous = "t0"
 	}
-	wantErr, gotErr := m.model.Retire(context.Background(), r), m.Ledger.Retire(context.Background(), r)
+	wantErr, gotErr := m.model.Retire(context.Background(), r), m.world.Ledger.Retire(context.Background(), r)
 	agree(t, "retire", 0, 0, wantErr, gotErr)
 }
 
@@ -197,7 +197,7 @@ func (m *machine) upload(t *rapid.T) {
 		b.Denials = append(b.Denials, tiergate.Denial{Hour: Start, TeamID: "acme", Feature: "exports", Reason: tiergate.UseExhausted, Count: 3})
 	}
 	want, wantErr := m.model.Upload(context.Background(), b)
-	got, gotErr := m.Ledger.Upload(context.Background(), b)
+	got, gotErr := m.world.Ledger.Upload(context.Background(), b)
 	agree(t, "upload", want, got, wantErr, gotErr)
 	m.logs[log] = got.At
 }
@@ -231,7 +231,7 @@ func (m *machine) reserve(t *rapid.T) {
 	}
 	ttl := pick(t, "ttl", 2*time.Second, 10*time.Second, time.Hour)
 	want, wantErr := m.model.Reserve(context.Background(), r, ttl)
-	got, gotErr := m.Ledger.Reserve(context.Background(), r, ttl)
+	got, gotErr := m.world.Ledger.Reserve(context.Background(), r, ttl)
 	agree(t, "reserve", want, got, wantErr, gotErr)
 }
 
@@ -253,7 +253,7 @@ func (m *machine) settle(t *rapid.T) {
 		return l.Reservation(context.Background(), id, by)
 	}
 	want, wantErr := do(m.model)
-	got, gotErr := do(m.Ledger)
+	got, gotErr := do(m.world.Ledger)
 	agree(t, how, want, got, wantErr, gotErr)
 }
 
@@ -264,16 +264,16 @@ func (m *machine) gauge(t *rapid.T) {
 	case "add":
 		amount, rev := few(t, "amount", 4), few(t, "rev", 3)
 		want, wantErr := m.model.Add(context.Background(), seats, item, amount, rev)
-		got, gotErr := m.Ledger.Add(context.Background(), seats, item, amount, rev)
+		got, gotErr := m.world.Ledger.Add(context.Background(), seats, item, amount, rev)
 		agree(t, "add", want, got, wantErr, gotErr)
 	case "remove":
 		want, wantErr := m.model.Remove(context.Background(), seats, item)
-		got, gotErr := m.Ledger.Remove(context.Background(), seats, item)
+		got, gotErr := m.world.Ledger.Remove(context.Background(), seats, item)
 		agree(t, "remove", want, got, wantErr, gotErr)
 	default:
 		items := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}), 0, 5).Draw(t, "items")
 		wantAdded, wantRemoved, wantErr := m.model.Replace(context.Background(), seats, items)
-		added, removed, gotErr := m.Ledger.Replace(context.Background(), seats, items)
+		added, removed, gotErr := m.world.Ledger.Replace(context.Background(), seats, items)
 		agree(t, "replace", [2]int64{wantAdded, wantRemoved}, [2]int64{added, removed}, wantErr, gotErr)
 	}
 }

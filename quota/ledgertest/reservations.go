@@ -120,8 +120,14 @@ func settledOnce(s *story) {
 		err  error
 		code tiergate.Code
 	}{
-		{"commit", first, ""}, {"commit again", second, ""}, {"commit another amount", other, tiergate.Conflict}, {"release what is committed", released, tiergate.Conflict},
-		{"extend what is committed", extended, tiergate.Conflict}, {"release", release, ""}, {"release again", again, ""}, {"commit what is released", commit, tiergate.Conflict},
+		{"commit", first, ""},
+		{"commit again", second, ""},
+		{"commit another amount", other, tiergate.Conflict},
+		{"release what is committed", released, tiergate.Conflict},
+		{"extend what is committed", extended, tiergate.Conflict},
+		{"release", release, ""},
+		{"release again", again, ""},
+		{"commit what is released", commit, tiergate.Conflict},
 	} {
 		code(s, c.what, c.err, c.code)
 	}

@@ -5,8 +5,6 @@ package ledgertest
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -193,10 +191,4 @@ func code(t testing.TB, what string, err error, want tiergate.Code) {
 	if tiergate.CodeOf(err) != want {
 		t.Errorf("%s: %v, want code %q", what, err, want)
 	}
-}
-
-func sorted(sums []Sum) []Sum {
-	return slices.SortedFunc(slices.Values(sums), func(a, b Sum) int {
-		return strings.Compare(fmt.Sprint(a.Bucket), fmt.Sprint(b.Bucket))
-	})
 }
