@@ -71,6 +71,10 @@ func configurations() []configuration {
 			budget: with(anySpend, 2, anySend, 3, anyClone, 1),
 		},
 		{
+			name: "copies used up", nodes: 3, buckets: 1, amounts: []int64{1}, units: []uint8{1}, asks: []wish{one, back}, net: 1,
+			budget: with(anySpend, 2, anySend, 3, anyClone, 1),
+		},
+		{
 			name: "keys", nodes: 2, buckets: 1, amounts: []int64{4}, units: []uint8{1}, asks: []wish{more}, net: 2,
 			budget: with(anySpend, 2, anyKeyed, 2, anySend, 2, anyCrash, 1, anyLoss, 1),
 		},

@@ -73,3 +73,32 @@ func TestMemory_usage_that_arrives_before_its_lease_is_not_set_aside_again(t *te
 		t.Errorf("used %d and leased %d of three granted units, two of them used", b.used, b.leased)
 	}
 }
+
+// A machine is copied with a process that holds a unit, and both use it. When the process then
+// takes its lease up anew, what the copy has used must not be granted to it: it was never
+// debited.
+func TestMemory_what_a_copy_has_used_is_not_granted_again(t *testing.T) {
+	var m Memory
+	ctx := context.Background()
+	exchange := func(holder, previous, token string, ask tiergate.LeaseAsk) tiergate.LeaseAnswer {
+		got, err := m.Exchange(ctx, tiergate.Exchange{Holder: holder, Previous: previous, Token: token, Asks: []tiergate.LeaseAsk{ask}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Answers[0]
+	}
+	ask := foundAsk(2, 1, 1)
+	ask.Fence = 1
+	exchange("h", "", "1", ask)
+	exchange("other", "", "1", ask)
+	for _, log := range []string{"log", "the copy's log"} {
+		batch := tiergate.UsageBatch{Log: log, To: 1, After: "1", Usage: []tiergate.Usage{{Units: 1, Events: 1, Spends: []tiergate.Spend{{Bucket: foundBucket, Holder: "h", Units: 1}}}}}
+		if _, err := m.Upload(ctx, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask.Fence, ask.Granted, ask.Spent = 2, 1, 1
+	if a := exchange("h", "1", "2", ask); a.Granted != 1 {
+		t.Errorf("the holder has spent one unit and is granted %d, of a limit that is used up", a.Granted)
+	}
+}

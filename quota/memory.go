@@ -256,8 +256,8 @@ func (m *Memory) answer(id string, ask *tiergate.LeaseAsk, now time.Time) tierga
 	amount := b.allows(ask.Amount, ask.Rev)
 	l := b.lease(id)
 	switch {
-	case ask.Fence > l.fence: // taken up anew; what is granted is what the holder says
-		b.change(l, func() { l.fence, l.state, l.granted = ask.Fence, tiergate.LeaseActive, max(ask.Granted, l.reported) })
+	case ask.Fence > l.fence: // taken up anew; what is granted is what the holder says, even if a copy of it has used more
+		b.change(l, func() { l.fence, l.state, l.granted = ask.Fence, tiergate.LeaseActive, ask.Granted })
 	case ask.Fence == l.fence && ask.Granted > l.granted && l.state == tiergate.LeaseActive: // a grant that the ledger has lost
 		b.change(l, func() { l.granted = ask.Granted })
 	}
