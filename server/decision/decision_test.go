@@ -160,6 +160,7 @@ func TestBadQuestions_are_refused(t *testing.T) {
 		"cost as boolean":              {"check", `{"feature":"x","cost":true}`, 400, "cost"},
 		"unknown member":               {"consume", `{"feature":"x","costs":1}`, 400, "costs"},
 		"unknown member that is null":  {"consume", `{"feature":"x","costs":null}`, 400, "costs"},
+		"an endless member":            {"consume", `{"` + strings.Repeat("y", 100_000) + `":1}`, 400, strings.Repeat("y", 64)},
 		"member in other case":         {"consume", `{"Feature":"x"}`, 400, "Feature"},
 		"a key for a check":            {"check", `{"feature":"x","idempotencyKey":"k"}`, 400, "idempotencyKey"},
 		"metadata for a check":         {"check", `{"feature":"x","metadata":{}}`, 400, "metadata"},

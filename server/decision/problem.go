@@ -21,6 +21,8 @@ const (
 	reducedCapacity = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 	// All others are ours, and end with their code.
 	ownTypes = "urn:tiergate:problem:"
+
+	maxFieldBytes = 64 // of a name that a caller made up, when it is told back
 )
 
 // A problem is an answer that is no decision, known by its status; see codes.
@@ -161,7 +163,7 @@ func (p *problem) appendTo(b []byte) []byte {
 	b = append(append(b, `,"code":"`...), known.code...)
 	b = jsonvalue.AppendString(append(b, `","detail":`...), p.detail)
 	if p.field != "" {
-		b = jsonvalue.AppendString(append(b, `,"field":`...), p.field)
+		b = jsonvalue.AppendString(append(b, `,"field":`...), p.field[:min(len(p.field), maxFieldBytes)])
 	}
 	if p.violated != "" {
 		b = append(jsonvalue.AppendString(append(b, `,"violated-policies":[`...), p.violated), ']')
