@@ -343,7 +343,9 @@ func TestLog_outlives_a_full_disk(t *testing.T) {
 				fs := newSimFS(1)
 				l := mustOpen(t, Options{Dir: simDir, FS: fs, SegmentBytes: 1024})
 				mustAppend(t, l, strings.Repeat("a", 400))
+				fs.mu.Lock()
 				fault.set(fs, true)
+				fs.mu.Unlock()
 				ticket, err := l.Append([16]byte{}, make([]byte, 400))
 				if err != nil {
 					t.Fatal(err)
@@ -354,7 +356,9 @@ func TestLog_outlives_a_full_disk(t *testing.T) {
 				if _, err := l.Append([16]byte{}, nil); !errors.Is(err, ErrBroken) || !l.Stats().Broken {
 					t.Errorf("the next: %v", err)
 				}
+				fs.mu.Lock()
 				fault.set(fs, false)
+				fs.mu.Unlock()
 				time.Sleep(2 * retryEvery)
 				synctest.Wait()
 				mustAppend(t, l, "b")
@@ -431,5 +435,35 @@ func TestAppend_allocs(t *testing.T) {
 	})
 	if got > 3 { // a group and what tells that it is done, for 1000 records
 		t.Errorf("%v allocations for 1000 records", got)
+	}
+}
+
+// Walk shows what waits, over all segments, and moves nothing.
+func TestWalk_shows_what_waits(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir(), SegmentBytes: 1024})
+	var want []string
+	for c := byte('a'); c < 'i'; c++ {
+		want = append(want, strings.Repeat(string(c), 100)) // three in a segment
+	}
+	mustAppend(t, l, want...)
+	if err := l.Advance(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var got []string
+		err := l.Walk(func(r Record) error {
+			got = append(got, string(r.Payload))
+			return nil
+		})
+		if err != nil || !cmp.Equal(got, want[1:]) {
+			t.Fatalf("walked over %d of %d, %v", len(got), len(want)-1, err)
+		}
+	}
+	full := errors.New("enough")
+	if err := l.Walk(func(Record) error { return full }); !errors.Is(err, full) {
+		t.Errorf("the end of a walk: %v", err)
+	}
+	if b := mustRead(t, l); b.From != 1 || l.Uploaded() != 1 || l.End() != int64(len(want)) {
+		t.Errorf("after walking: %+v, %d, %d", b, l.Uploaded(), l.End())
 	}
 }

@@ -38,9 +38,6 @@ func (w *world) run(all []step) error {
 
 // after opens a disk as a power cut left it, checks it, and goes on.
 func (w *world) after(fs *simFS) error {
-	if w.log == nil || w.id == "" {
-		w.id = ""
-	}
 	if err := w.restart(fs); err != nil {
 		return err
 	}
@@ -63,6 +60,7 @@ func (w *world) clone() *world {
 	maps.Copy(c.hashes, w.hashes)
 	maps.Copy(c.past, w.past)
 	maps.Copy(c.counted, w.counted)
+	c.renewing = w.renewing
 	c.waiting = append(c.waiting, w.waiting...)
 	c.maybe = append(c.maybe, w.maybe...)
 	return c

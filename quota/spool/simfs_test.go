@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -22,6 +23,7 @@ const sector = 512
 // was synced, and any part of the rest: sectors of unsynced writes one by one, unsynced names
 // as a prefix or any subset of what was done.
 type simFS struct {
+	mu      sync.Mutex        // of all; the model looks without it while nothing runs
 	names   map[string]*inode // live
 	durable map[string]*inode
 	pending []nameOp // done to names, and not yet synced
@@ -87,6 +89,8 @@ func (s *simFS) change(op nameOp) {
 }
 
 func (s *simFS) Open(name string, flag int) (File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dead {
 		return nil, errCrash
 	}
@@ -112,6 +116,8 @@ func (s *simFS) Open(name string, flag int) (File, error) {
 }
 
 func (s *simFS) Rename(from, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	node := s.names[from]
 	if node == nil {
 		return os.ErrNotExist
@@ -124,6 +130,8 @@ func (s *simFS) Rename(from, to string) error {
 }
 
 func (s *simFS) Remove(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	node := s.names[name]
 	if s.dead {
 		return errCrash
@@ -143,6 +151,8 @@ func (s *simFS) Remove(name string) error {
 func (s *simFS) MkdirAll(string) error { return nil }
 
 func (s *simFS) List(dir string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dead {
 		return nil, errCrash
 	}
@@ -157,6 +167,8 @@ func (s *simFS) List(dir string) ([]string, error) {
 }
 
 func (s *simFS) SyncDir(dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.step("sync folder %s", filepath.Base(dir)); err != nil {
 		return err
 	}
@@ -192,6 +204,8 @@ func (s *simFS) failing() bool {
 }
 
 func (s *simFS) Lock(name string) (io.Closer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.locked[name] {
 		return nil, ErrLocked
 	}
@@ -212,10 +226,14 @@ type simFile struct {
 func (f *simFile) Close() error { return nil }
 
 func (f *simFile) Stat() (int64, uint64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	return int64(len(f.node.live)), f.node.number, nil
 }
 
 func (f *simFile) ReadAt(b []byte, off int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	if f.fs.dead {
 		return 0, errCrash
 	}
@@ -230,6 +248,8 @@ func (f *simFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (f *simFile) WriteAt(b []byte, off int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	if err := f.fs.step("write %s %d+%d", f.name, off, len(b)); err != nil {
 		return 0, err
 	}
@@ -264,6 +284,8 @@ func (n *inode) write(b []byte, off int64) {
 }
 
 func (f *simFile) Sync() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	if err := f.fs.step("sync %s", f.name); err != nil {
 		return err
 	}
@@ -282,6 +304,8 @@ func (f *simFile) Sync() error {
 }
 
 func (f *simFile) Allocate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	if err := f.fs.step("allocate %s %d", f.name, size); err != nil {
 		return err
 	}
@@ -298,6 +322,8 @@ func (f *simFile) Allocate(size int64) error {
 }
 
 func (f *simFile) Truncate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
 	if err := f.fs.step("truncate %s %d", f.name, size); err != nil {
 		return err
 	}

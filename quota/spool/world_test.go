@@ -53,6 +53,8 @@ type world struct {
 	maybe   []entry         // refused, or cut off by a crash: they may be found after one, once
 	hashes  map[int64]string
 	renews  int
+	// renewing: after a crash the log may be a new one.
+	renewing bool
 
 	// The ledger.
 	id      string
@@ -131,7 +133,7 @@ func (w *world) settle() error {
 		case errors.Is(err, context.Canceled):
 			return nil
 		case err == nil:
-			w.acked[w.next] = first.entry
+			w.acked[w.next], w.renewing = first.entry, false
 			w.next++
 		case errors.Is(err, ErrBroken):
 			w.maybe, w.refused = append(w.maybe, first.entry), true
@@ -257,6 +259,7 @@ func (w *world) reposition() error {
 
 // renew sets everything aside: what the ledger has not counted is not promised any more.
 func (w *world) renew() error {
+	w.renewing = true
 	err := w.log.Renew("a test says so")
 	if errors.Is(err, ErrFull) { // somebody looks at the quarantine
 		maps.DeleteFunc(w.fs.names, func(name string, _ *inode) bool { return strings.Contains(name, quarantineName) })
@@ -267,6 +270,7 @@ func (w *world) renew() error {
 		return err
 	}
 	w.renews++
+	w.renewing = false
 	w.begin()
 	if w.log.ID() == w.id {
 		return errors.New("the log has kept its id")
@@ -292,6 +296,14 @@ func (w *world) restart(fs *simFS) error {
 	if err := w.open(); err != nil {
 		return err
 	}
+	if id := w.log.ID(); id != w.id {
+		if !w.renewing {
+			return errors.New("the log has another id")
+		}
+		w.begin()
+		w.id = id
+	}
+	w.renewing = false
 	return w.verify()
 }
 
@@ -394,6 +406,11 @@ func (w *world) do(s step) error {
 		return w.tolerate(err)
 	case "rewind":
 		return w.tolerate(w.rewind(s.n))
+	case "renew":
+		if err := w.turn(); err != nil {
+			return err
+		}
+		return w.tolerate(w.renew())
 	case "time":
 		w.now = w.now.Add(time.Duration(s.n) * time.Second)
 	case "full":
@@ -492,6 +509,8 @@ func steps(rnd *rand.Rand, n int, faults bool) []step {
 			all = append(all, step{"upload, answer lost", rnd.IntN(100)})
 		case k < 87:
 			all = append(all, step{"rewind", rnd.IntN(100)})
+		case k < 88:
+			all = append(all, step{"renew", 0})
 		case k < 91:
 			all = append(all, step{"time", rnd.IntN(100)})
 		case k < 92:
