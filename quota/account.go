@@ -35,9 +35,9 @@ type account struct {
 	deniedAt                  int64
 	deniedUnits, deniedAmount int64
 
-	told   bool // available and outstanding are the ledger's last word
-	avail  int64
-	others int64
+	told   bool      // what follows is the ledger's last word
+	most   int64     // what the holder may have spent at most by the time that nothing is left
+	others int64     // what others hold
 	asOf   time.Time // by the ledger's clock
 
 	usedAt   int64   // when somebody last wanted units
@@ -152,7 +152,8 @@ func (a *account) message(now int64) tiergate.LeaseAsk {
 func (a *account) hear(ask *tiergate.LeaseAsk, answer *tiergate.LeaseAnswer, now, deadline int64) {
 	a.heed(ask, answer)
 	a.kept()
-	a.told, a.avail, a.others = true, answer.Available, answer.Outstanding
+	a.told, a.others = true, answer.Outstanding
+	a.most = a.granted + answer.Available
 	a.emergency = 0
 	kept := a.queue[:0]
 	for _, w := range a.queue {
@@ -215,7 +216,7 @@ func (a *account) left(s *tiergate.LimitState, alone bool) {
 	if !a.told {
 		return
 	}
-	s.Min = max(0, a.avail+a.rest())
+	s.Min = max(0, a.most-a.spent)
 	s.Max = s.Min + max(0, a.others)
 	s.Exact = s.Min == s.Max && alone
 	s.AsOf = a.asOf
