@@ -63,6 +63,7 @@ func (g *Gate) settle(u *tiergate.Use, do func(*quota.Claim) (int64, error)) (ti
 
 // gauge does something with the feature's gauge and makes the verdict of how much is held then.
 func (q *question) gauge(do func(*quota.Claim) (int64, error)) (tiergate.Verdict, error) {
+	q.verdict.Denied, q.message = "", "" // what the feature's other limits need does not matter
 	c, reason := q.gaugeClaim()
 	if reason != tiergate.UseAllowed {
 		return q.denied(reason), nil

@@ -72,6 +72,18 @@ func TestGate_gauges(t *testing.T) {
 	}
 }
 
+// A gauge of a team needs no user, although another limit of the feature does.
+func TestGate_gauge_beside_another_limit(t *testing.T) {
+	five := int64(5)
+	g, _ := demoGate(t, limitOf("a", "seats", func(l *tiergate.Limit) { l.Scope = "user" }, map[string]*int64{"pro": &five}))
+	for _, do := range []func(context.Context, *tiergate.Use, string) (tiergate.Verdict, error){g.Hold, g.Drop} {
+		v, err := do(t.Context(), use("seats", "", "globex"), "bob")
+		if err != nil || !v.Allow || v.Denied != "" || v.Message != "" || len(v.Limits) != 1 || v.Limits[0].Key != "seats" {
+			t.Errorf("%+v, %v", v, err)
+		}
+	}
+}
+
 // asking keeps the context of a check.
 type asking struct {
 	*counter
