@@ -237,7 +237,7 @@ func (x *explorer) left(w *world, s *snapshot, b uint8) string {
 	for i := range x.cfg.nodes {
 		for inc := range uint8(64) {
 			if w.nodes[i].abandoned>>inc&1 == 1 {
-				abandoned[holderName(uint8(i), inc)] = true
+				abandoned[holderName(i, inc)] = true
 			}
 		}
 	}

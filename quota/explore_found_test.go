@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/tiergate/tiergate"
@@ -25,7 +26,7 @@ func TestMemory_first_message_of_a_retired_holder_gets_nothing(t *testing.T) {
 	}
 	ask := foundAsk(5, 1, 2)
 	ask.Fence = 1
-	if _, err := m.Exchange(ctx, tiergate.Exchange{Holder: "gone", Token: "1", Asks: []tiergate.LeaseAsk{ask}}); err != tiergate.ErrFenced {
+	if _, err := m.Exchange(ctx, tiergate.Exchange{Holder: "gone", Token: "1", Asks: []tiergate.LeaseAsk{ask}}); !errors.Is(err, tiergate.ErrFenced) {
 		t.Errorf("the late message is answered with %v, want that it is fenced", err)
 	}
 }
