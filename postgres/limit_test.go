@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/postgres"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
@@ -47,4 +48,42 @@ func agree(t *testing.T, what string, program, stored error, seen map[bool]int) 
 	if (program == nil) != (stored == nil) {
 		t.Errorf("%q: the program says %v, the database %v", what, program, stored)
 	}
+}
+
+// Fallbacks that were spelt another way are rewritten once, as a revision that sidecars follow.
+func TestMigrate_spells_fallbacks_one_way(t *testing.T) {
+	url := migratedTo(t, 3)
+	conn := pgtest.Connect(t, url)
+	for on := range spelt {
+		if _, err := conn.Exec(t.Context(), `insert into limits (key, feature, kind, on_unavailable) values (new_id(), $1, 'gauge', $1)`, on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var rev int64
+	if err := conn.QueryRow(t.Context(), `select rev from feed_head`).Scan(&rev); err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.Migrate(t.Context(), url, postgres.MigrateOptions{SingleRole: true}); err != nil {
+		t.Fatal(err)
+	}
+	limits, err := open(t, url).Limits(t.Context(), "", tiergate.Page{})
+	if err != nil || len(limits.Items) != len(spelt) {
+		t.Fatalf("%d limits, %v", len(limits.Items), err)
+	}
+	for _, l := range limits.Items {
+		if l.OnUnavailable != spelt[l.Feature] || l.Anchor != "" {
+			t.Errorf("%q became %q", l.Feature, l.OnUnavailable)
+		}
+	}
+	var head, changes int64
+	var reason string
+	err = conn.QueryRow(t.Context(), `select h.rev, r.changes, r.reason from feed_head h join revisions r using (rev)`).Scan(&head, &changes, &reason)
+	if err != nil || head != rev+1 || changes != 3 || reason != "a fallback has one spelling" {
+		t.Errorf("revision %d after %d with %d changes, because %q; %v", head, rev, changes, reason, err)
+	}
+}
+
+// spelt are fallbacks as the schema let them be, and what they mean.
+var spelt = map[string]string{
+	"deny": "deny", "allow": "allow", "allowUpTo(10)": "allowUpTo(10)", "allowUpTo(010)": "allowUpTo(10)", "allowUpTo(0)": "deny", "allowUpTo(000)": "deny",
 }
