@@ -18,7 +18,7 @@ type Reservation struct {
 	Feature   string
 	Subject   Subject
 	Holds     []Hold
-	Actual    int64 // the units that it was committed with
+	Actual    int64 // the units that it was committed with; negative is what was held
 	Metadata  json.RawMessage
 	CreatedAt time.Time
 	ExpiresAt time.Time // by the ledger's clock
@@ -85,9 +85,21 @@ func (c *Client) Reservation(ctx context.Context, id string) (Reservation, error
 }
 
 func (c *Client) about(ctx context.Context, method, id, action string, body any) (Reservation, error) {
-	var out struct{ Reservation Reservation }
+	var out struct {
+		Reservation struct {
+			Reservation
+			Actual *int64
+		}
+	}
 	_, err := c.send(ctx, message{method: method, path: "/v1/reservations/" + url.PathEscape(id) + action, body: body}, &out)
-	return out.Reservation, err
+	r := out.Reservation.Reservation
+	switch {
+	case out.Reservation.Actual != nil:
+		r.Actual = *out.Reservation.Actual
+	case r.State == tiergate.ReservationCommitted:
+		r.Actual = -1
+	}
+	return r, err
 }
 
 // A Held is a reservation that is extended until it is settled. Its methods may be called from

@@ -211,11 +211,14 @@ func TestReservation_calls(t *testing.T) {
 	s.expires = time.Now().Add(time.Hour)
 	_, e1 := c.Extend(t.Context(), "job-7", 90*time.Second)
 	_, e2 := c.Reservation(t.Context(), "job-7")
-	_, e3 := c.Commit(t.Context(), "job-7", client.Actual{Units: -1})
-	_, e4 := c.Commit(t.Context(), "job-7", client.Actual{Units: 0, Capped: true})
+	asHeld, e3 := c.Commit(t.Context(), "job-7", client.Actual{Units: -1})
+	none, e4 := c.Commit(t.Context(), "job-7", client.Actual{Units: 0, Capped: true})
 	_, e5 := c.Release(t.Context(), "a/b")
 	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		t.Error(err)
+	}
+	if asHeld.Actual >= 0 || none.Actual != 0 || asHeld.State != tiergate.ReservationCommitted {
+		t.Errorf("committed as held: %+v, and none: %+v", asHeld, none)
 	}
 	want := []string{`{"ttlMs":90000}`, ``, `{"capped":false}`, `{"actual":0,"capped":true}`, `{}`}
 	for i, body := range s.bodies[1:] {

@@ -26,7 +26,7 @@ func sidecar(t *testing.T) (addr string) {
 		t.Fatal(err)
 	}
 	ledger := new(quota.Memory)
-	counter, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: t.TempDir()})
+	counter, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: t.TempDir(), Patience: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

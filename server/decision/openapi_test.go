@@ -63,7 +63,7 @@ func TestOpenAPI_describes_every_answer(t *testing.T) {
 	check("Problem", post("/v1/check", `{}`))
 	check("Problem", request("GET", "/v1/auth/nginx", ""))
 	check("ReservationAnswer", request("GET", "/v1/reservations/r1", ""))
-	check("ReservationAnswer", post("/v1/reservations/r1/commit", ""))
+	check("ReservationAnswer", post("/v1/reservations/r1/commit", `{"actual":2}`))
 	r.fail = &tiergate.ShortError{Bucket: tiergate.Bucket{Limit: "l"}}
 	check("Problem", post("/v1/reservations/r1/commit", ""))
 	// A replayed answer is never a denying one, and an allowing one has no upgrade to sell.

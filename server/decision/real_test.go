@@ -30,7 +30,7 @@ func realWith(tb testing.TB, change func(*decision.Config)) server.Door {
 		tb.Fatal(err)
 	}
 	ledger := new(quota.Memory)
-	counter, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: tb.TempDir()})
+	counter, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: tb.TempDir(), Patience: 20 * time.Second})
 	if err != nil {
 		tb.Fatal(err)
 	}

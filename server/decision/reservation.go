@@ -185,7 +185,7 @@ func appendReservation(b []byte, r *tiergate.Reservation) []byte {
 		b = append(strconv.AppendInt(append(b, `,"units":`...), h.Units, 10), '}')
 	}
 	b = append(b, ']')
-	if r.State == tiergate.ReservationCommitted {
+	if r.State == tiergate.ReservationCommitted && r.Actual >= 0 { // otherwise with what was held of each
 		b = strconv.AppendInt(append(b, `,"actual":`...), r.Actual, 10)
 	}
 	if len(r.Metadata) > 0 {

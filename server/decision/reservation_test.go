@@ -53,7 +53,7 @@ func (r *reservations) Extend(_ context.Context, id string, by tiergate.Owner, t
 
 func (r *reservations) Commit(_ context.Context, id string, by tiergate.Owner, actual int64, capped bool) (tiergate.Reservation, error) {
 	got, err := r.find(fmt.Sprint("commit ", actual, capped), id, by)
-	got.State, got.Actual, got.SettledAt = tiergate.ReservationCommitted, max(actual, 0), now.Add(time.Second)
+	got.State, got.Actual, got.SettledAt = tiergate.ReservationCommitted, actual, now.Add(time.Second)
 	return got, err
 }
 
@@ -96,7 +96,7 @@ func TestReservations(t *testing.T) {
 		"looked at":          {request("GET", "/v1/reservations/r1", ""), `look at r1 by ""`, `{"reservation":` + holding + times + `}` + inPlace},
 		"extended":           {post("/v1/reservations/r1/extend", `{"ttlMs":1000}`), `extend by 1s r1 by ""`, `{"reservation":` + holding + times + `}` + inPlace},
 		"extended as usual":  {post("/v1/reservations/r1/extend", ``), `extend by 5m0s r1 by ""`, `{"reservation":` + holding + times + `}` + inPlace},
-		"committed":          {post("/v1/reservations/r1/commit", ``), `commit -1 false r1 by ""`, `{"reservation":{"id":"r1","state":"COMMITTED",` + holdingRest + `,"actual":0` + times + settled + `}` + inPlace},
+		"committed":          {post("/v1/reservations/r1/commit", ``), `commit -1 false r1 by ""`, `{"reservation":{"id":"r1","state":"COMMITTED",` + holdingRest + times + settled + `}` + inPlace},
 		"committed none":     {post("/v1/reservations/r1/commit", `{"actual":0}`), `commit 0 false r1 by ""`, `{"reservation":{"id":"r1","state":"COMMITTED",` + holdingRest + `,"actual":0` + times + settled + `}` + inPlace},
 		"committed and more": {post("/v1/reservations/r1/commit", `{"actual":5,"capped":true}`), `commit 5 true r1 by ""`, `{"reservation":{"id":"r1","state":"COMMITTED",` + holdingRest + `,"actual":5` + times + settled + `}` + inPlace},
 		"released":           {post("/v1/reservations/r1/release", `{}`), `release r1 by ""`, `{"reservation":{"id":"r1","state":"RELEASED",` + holdingRest + times + settled + `}` + inPlace},
