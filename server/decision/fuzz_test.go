@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -22,7 +23,7 @@ var fuzzed = []string{
 func wary(t *testing.T) *gate {
 	return &gate{say: func(verb string, u *tiergate.Use) (tiergate.Verdict, error) {
 		bad := func(s string, most int) bool {
-			return len(s) > most || slices.ContainsFunc([]byte(s), func(b byte) bool { return b < ' ' })
+			return len(s) > most || !utf8.ValidString(s) || slices.ContainsFunc([]byte(s), func(b byte) bool { return b < ' ' })
 		}
 		switch {
 		case u.Flag == "" || bad(u.Flag, 255) || bad(u.UserID, 256) || bad(u.TeamID, 256) || bad(u.IdempotencyKey, 255) || bad(u.Set, 255):
@@ -64,6 +65,38 @@ func FuzzDecisionBody(f *testing.F) {
 		}()
 		d.Handle(&ctx)
 		checkForm(t, ctx.Response.StatusCode(), ctx.Response.Body())
+	})
+}
+
+// Whatever a proxy sends on, there is no panic, the gate sees only what it may see, and nginx is
+// answered with 204 or with 403 and a status.
+func FuzzProxyQuestion(f *testing.F) {
+	f.Fuzz(func(t *testing.T, query string, feature, user, team, cost, key []byte) {
+		d, _ := door(func(cfg *decision.Config) { cfg.Gate = wary(t) })
+		var req fasthttp.Request
+		req.Header.SetRequestURI("/v1/auth/nginx")
+		req.URI().SetQueryString(query)
+		req.Header.SetHost("localhost")
+		for name, value := range map[string][]byte{
+			"Tiergate-Feature": feature, "Tiergate-User": user, "Tiergate-Team": team, "Tiergate-Cost": cost, "Tiergate-Idempotency-Key": key,
+		} {
+			req.Header.SetBytesV(name, value)
+		}
+		var ctx fasthttp.RequestCtx
+		ctx.Init(&req, nil, nil)
+		defer func() { // "panics" is a feature whose gate does
+			if reason := recover(); reason != nil && reason != "boom" {
+				panic(reason)
+			}
+		}()
+		d.Handle(&ctx)
+		status, told := ctx.Response.StatusCode(), string(ctx.Response.Header.Peek("Tiergate-Status"))
+		if (status != 204 || told != "") && (status != 403 || len(told) != 3) {
+			t.Errorf("status %d, Tiergate-Status %q", status, told)
+		}
+		if status == 403 && !json.Valid(ctx.Response.Body()) {
+			t.Errorf("the answer is %q", ctx.Response.Body())
+		}
 	})
 }
 

@@ -84,6 +84,7 @@ func TestProxy_denies(t *testing.T) {
 		"two users":      {"feature=x", []string{"Tiergate-User: alice", "Tiergate-User: mallory"}, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the header Tiergate-User comes twice"}}},
 		"two parameters": {"feature=x&user=a&user=b", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the parameter user comes twice"}}},
 		"control":        {"feature=a%0Ab", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"feature has a control character"}}},
+		"not UTF-8":      {"feature=x&user=%ff", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"user is not UTF-8"}}},
 		"key may not":    {"feature=x&mode=consume", nil, 500, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the proxy's API key is refused"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -254,6 +255,8 @@ func checkText(field, s string, most int) (string, error) {
 		return "", tiergate.FieldErrorf(field, "%s is longer than %d bytes", field, most)
 	case hasControl(s):
 		return "", tiergate.FieldErrorf(field, "%s has a control character", field)
+	case !utf8.ValidString(s):
+		return "", tiergate.FieldErrorf(field, "%s is not UTF-8", field)
 	}
 	return s, nil
 }
