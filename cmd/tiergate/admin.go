@@ -25,6 +25,7 @@ type adminCmd struct {
 	adminOptions
 	opsOptions
 	listenOptions
+	retentionOptions
 }
 
 // Run serves until ctx ends.
@@ -42,14 +43,14 @@ func (c *adminCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := d.addAdmin(r, db, c.adminOptions); err != nil {
+	if err := d.addAdmin(r, db, c.adminOptions, c.retentionOptions); err != nil {
 		return d.close(err)
 	}
 	return together(ctx, r.run, d.run)
 }
 
 // addAdmin adds the door that people change the configuration at.
-func (d *doors) addAdmin(r *replica, db *postgres.DB, o adminOptions) error {
+func (d *doors) addAdmin(r *replica, db *postgres.DB, o adminOptions, keep retentionOptions) error {
 	tokens := o.tokens()
 	if len(tokens) == 0 {
 		return errors.New("nobody could use the admin API: set TIERGATE_ADMIN_TOKEN")
@@ -58,6 +59,7 @@ func (d *doors) addAdmin(r *replica, db *postgres.DB, o adminOptions) error {
 	if err != nil {
 		return err
 	}
+	d.jobs = append(d.jobs, func(ctx context.Context) error { return d.watchLedger(ctx, db, keep) })
 	app := admin.New(admin.Config{
 		Flags: db, Tiers: db, Limits: db, Policies: db, Teams: db, Users: db,
 		Tokens: tokens,

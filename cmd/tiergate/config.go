@@ -18,6 +18,7 @@ type cli struct {
 	Migrate migrateCmd `cmd:"" help:"Bring a database's schema up to date."`
 	Eval    evalCmd    `cmd:"" help:"Evaluate flags once and print the answers."`
 	Import  importCmd  `cmd:"" help:"Bring flags from elsewhere into a database."`
+	Limits  limitsCmd  `cmd:"" help:"Show who holds what of the limits, and settle what is lost."`
 	Policy  policyCmd  `cmd:"" help:"Check, test or format a folder of Rego."`
 	Show    configCmd  `cmd:"" name:"config" help:"Print the settings in force and where each comes from."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -19,6 +19,7 @@ type devCmd struct {
 	adminOptions
 	listenOptions
 	usageOptions
+	retentionOptions
 	demoOptions
 }
 
@@ -65,7 +66,7 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if err := d.addHTTP(r, counts, c.doorOptions, "none"); err != nil {
 		return d.close(err)
 	}
-	if err := d.addAdmin(r, db, c.adminOptions); err != nil {
+	if err := d.addAdmin(r, db, c.adminOptions, c.retentionOptions); err != nil {
 		return d.close(err)
 	}
 	return together(ctx, own.run, r.run, d.run, func(ctx context.Context) error {

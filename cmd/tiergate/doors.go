@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ type doors struct {
 	state    ops.State
 	registry *prometheus.Registry
 	metrics  *ops.Metrics
+	ledger   atomic.Pointer[ops.Ledger] // nil while nobody has looked
 	opened   []net.Listener
 	jobs     []job
 }
@@ -42,6 +44,7 @@ func openDoors(r *replica, counts *counter, o opsOptions, l listenOptions, log *
 		Problems:    func() []string { return append(r.syncer.Problems(), r.problems()...) },
 		Refused:     r.syncer.Refused,
 	}
+	d.state.Ledger = d.ledger.Load
 	if counts != nil {
 		d.state.Usage = counts.usage
 	}

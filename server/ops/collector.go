@@ -76,6 +76,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if s.Usage != nil {
 		to.usage(s.Usage())
 	}
+	if l := s.ledger(); l != nil {
+		to.ledger(l)
+	}
 }
 
 // A sink takes what one scrape finds.

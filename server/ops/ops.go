@@ -24,7 +24,8 @@ type State struct {
 	Quarantined func() []Quarantined // the flags that are not served as they are written
 	Refused     func() uint64        // how many revisions were refused since the start
 	Policy      func() Policy        // the policy in force
-	Usage       func() *Usage        // how limits and usage are counted
+	Usage       func() *Usage        // how limits and usage are counted here
+	Ledger      func() *Ledger       // how the whole ledger does; it may return nil while nobody knows
 	Problems    func() []string      // whatever else an operator should know, a sentence each
 	Listeners   []Listener           // where the program can be reached
 	Now         func() time.Time     // nil means time.Now
@@ -77,6 +78,13 @@ func (s State) freshness() tiergate.Freshness {
 		return tiergate.Freshness{}
 	}
 	return s.Freshness()
+}
+
+func (s State) ledger() *Ledger {
+	if s.Ledger == nil {
+		return nil
+	}
+	return s.Ledger()
 }
 
 // unready says why no traffic should come here, "" when it may.

@@ -20,6 +20,7 @@ type status struct {
 	Quarantined []Quarantined `json:"quarantined"`
 	Listeners   []Listener    `json:"listeners"`
 	Usage       *Usage        `json:"usage,omitempty"`
+	Ledger      *Ledger       `json:"ledger,omitempty"`
 	Problems    []string      `json:"problems"`
 }
 
@@ -70,6 +71,9 @@ func (s State) status() status {
 	if s.Usage != nil {
 		out.Usage = s.Usage()
 		out.Problems = append(out.Problems, out.Usage.problems()...)
+	}
+	if out.Ledger = s.ledger(); out.Ledger != nil {
+		out.Problems = append(out.Problems, out.Ledger.problems()...)
 	}
 	if s.Problems != nil {
 		out.Problems = append(out.Problems, s.Problems()...)

@@ -9,14 +9,13 @@ import (
 
 // A Usage is how the counting of limits and usage does. Counts are since the start.
 type Usage struct {
-	Holder     string    `json:"holder"`              // this process, as the ledger knows it
-	LedgerAway bool      `json:"ledgerAway"`          // the ledger did not answer when it was last asked
-	LastHeard  time.Time `json:"lastHeard,omitzero"`  // by the ledger's clock
-	Leases     int       `json:"leases"`              // counters that are known here
-	Held       int64     `json:"held"`                // units that may be spent without asking
-	Former     int       `json:"former"`              // former processes whose leases are not given back yet
-	Abandoned  int64     `json:"abandoned"`           // former processes whose leases are set aside until somebody reconciles them
-	Forfeited  *int64    `json:"forfeited,omitempty"` // units that are set aside in the whole ledger; nil is not known
+	Holder     string    `json:"holder"`             // this process, as the ledger knows it
+	LedgerAway bool      `json:"ledgerAway"`         // the ledger did not answer when it was last asked
+	LastHeard  time.Time `json:"lastHeard,omitzero"` // by the ledger's clock
+	Leases     int       `json:"leases"`             // counters that are known here
+	Held       int64     `json:"held"`               // units that may be spent without asking
+	Former     int       `json:"former"`             // former processes whose leases are not given back yet
+	Abandoned  int64     `json:"abandoned"`          // former processes whose leases are set aside until somebody reconciles them
 
 	Accepted   int64            `json:"accepted"`   // uses that were recorded
 	Denied     map[string]int64 `json:"denied"`     // by reason
@@ -49,6 +48,7 @@ var (
 	leasesDesc     = describe("tiergate_quota_leases", "Counters of limits that are known to this process.")
 	heldDesc       = describe("tiergate_quota_held_units", "Units that may be spent without asking the ledger.")
 	forfeitedDesc  = describe("tiergate_quota_forfeited_units", "Units in the ledger that are set aside until somebody reconciles them.")
+	lostDesc       = describe("tiergate_quota_lost_processes", "Processes whose units in the ledger are set aside until somebody reconciles them.")
 	formerDesc     = describe("tiergate_quota_former_processes", "Former processes whose leases are not given back yet.")
 	abandonedDesc  = describe("tiergate_quota_abandoned_processes_total", "Former processes whose leases are set aside until somebody reconciles them.")
 	acceptedDesc   = describe("tiergate_quota_accepted_total", "Uses that were recorded.")
@@ -71,7 +71,7 @@ var (
 )
 
 var usageDescs = []*prometheus.Desc{
-	leasesDesc, heldDesc, forfeitedDesc, formerDesc, abandonedDesc, acceptedDesc, deniedDesc, unrecordedDesc, duplicatesDesc,
+	leasesDesc, heldDesc, forfeitedDesc, lostDesc, formerDesc, abandonedDesc, acceptedDesc, deniedDesc, unrecordedDesc, duplicatesDesc,
 	reusedDesc, exchangesDesc, fencedDesc, awayDesc, logRecordsDesc, logBytesDesc, logAgeDesc, logRejectedDesc,
 	logQuarantinedDesc, logConflictsDesc, logUnreadableDesc, logFailuresDesc,
 }
@@ -80,9 +80,6 @@ func (to sink) usage(u *Usage) {
 	count := func(d *prometheus.Desc, n int64, labels ...string) { to.counter(d, uint64(max(0, n)), labels...) }
 	to.gauge(leasesDesc, float64(u.Leases))
 	to.gauge(heldDesc, float64(u.Held))
-	if u.Forfeited != nil {
-		to.gauge(forfeitedDesc, float64(*u.Forfeited))
-	}
 	to.gauge(formerDesc, float64(u.Former))
 	count(abandonedDesc, u.Abandoned)
 	count(acceptedDesc, u.Accepted)
@@ -116,7 +113,6 @@ func (u *Usage) problems() []string {
 	}
 	say(u.LedgerAway, "the ledger does not answer: only units that are held already are handed out")
 	say(u.Abandoned > 0, "what %d former processes held is set aside until somebody reconciles it: see tiergate limits list", u.Abandoned)
-	say(u.Forfeited != nil && *u.Forfeited > 0, "%d units in the ledger are set aside until somebody reconciles them: see tiergate limits list", deref(u.Forfeited))
 	say(u.Log.Quarantined > 0, "%d segments of the usage log were damaged and are set aside", u.Log.Quarantined)
 	say(u.Log.Conflicts > 0, "the usage log was not what the ledger knows: was the data folder copied, or the database restored?")
 	say(u.Unreadable > 0, "%d usage records could not be read", u.Unreadable)
@@ -124,9 +120,20 @@ func (u *Usage) problems() []string {
 	return out
 }
 
-func deref(n *int64) int64 {
-	if n == nil {
-		return 0
+// A Ledger is how the whole ledger does, for those who may look at all of it.
+type Ledger struct {
+	Forfeited int64 `json:"forfeited"` // units that are set aside for lost processes
+	Lost      int64 `json:"lost"`      // these processes
+}
+
+func (to sink) ledger(l *Ledger) {
+	to.gauge(forfeitedDesc, float64(l.Forfeited))
+	to.gauge(lostDesc, float64(l.Lost))
+}
+
+func (l *Ledger) problems() []string {
+	if l.Forfeited == 0 {
+		return nil
 	}
-	return *n
+	return []string{fmt.Sprintf("%d units are set aside for %d lost processes until somebody reconciles them: see tiergate limits list", l.Forfeited, l.Lost)}
 }

@@ -13,14 +13,14 @@ import (
 // How counting does is on the status page and in the metrics, and what needs somebody's
 // attention is a sentence of its own.
 func TestUsage_is_told_on_the_status_page_and_in_the_metrics(t *testing.T) {
-	forfeited := int64(7)
 	state := healthy(0)
 	state.Usage = func() *ops.Usage {
 		return &ops.Usage{
-			Holder: "h", Leases: 2, Held: 40, Accepted: 5, Denied: map[string]int64{"EXHAUSTED": 3}, Abandoned: 1, Forfeited: &forfeited,
+			Holder: "h", Leases: 2, Held: 40, Accepted: 5, Denied: map[string]int64{"EXHAUSTED": 3}, Abandoned: 1,
 			Log: ops.UsageLog{Records: 9, Bytes: 900, Oldest: 2 * time.Second, OldestMs: 2000, Quarantined: 1},
 		}
 	}
+	state.Ledger = func() *ops.Ledger { return &ops.Ledger{Forfeited: 7, Lost: 2} }
 	_, body := get(t, state, "/status")
 	var told struct {
 		Usage    ops.Usage
@@ -34,7 +34,7 @@ func TestUsage_is_told_on_the_status_page_and_in_the_metrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		"what 1 former processes held is set aside until somebody reconciles it: see tiergate limits list",
-		"7 units in the ledger are set aside until somebody reconciles them: see tiergate limits list",
+		"7 units are set aside for 2 lost processes until somebody reconciles them: see tiergate limits list",
 		"1 segments of the usage log were damaged and are set aside",
 	} {
 		if !slices.Contains(told.Problems, want) {
