@@ -99,7 +99,7 @@ func (l *Log) kept() int64 {
 
 // move makes a cursor durable, and then removes what nobody needs any more.
 func (l *Log) move(p place) error {
-	if err := writeCursor(l.o.FS, l.o.Dir, l.state.id, p.mark); err != nil {
+	if err := l.record(p.mark); err != nil {
 		l.report("the cursor of the usage log could not be written", err)
 		return fmt.Errorf("write the usage log's cursor: %w", err)
 	}
@@ -109,6 +109,14 @@ func (l *Log) move(p place) error {
 	l.mu.Unlock()
 	l.sweep()
 	return nil
+}
+
+// record writes a cursor, and how far the log is durable.
+func (l *Log) record(cursor mark) error {
+	l.mu.Lock()
+	id, end := l.state.id, l.state.end.number
+	l.mu.Unlock()
+	return writePosition(l.o.FS, l.o.Dir, id, position{cursor: cursor, end: end})
 }
 
 // sweep removes segments that the ledger has, the oldest first, and never the last: it tells

@@ -20,7 +20,7 @@ type Options struct {
 	// for Keep.
 	MaxBytes int64
 	// Keep is for how long segments are kept that the ledger has, for one that loses its
-	// newest history; 0 is 10 minutes.
+	// newest history; 0 is 10 minutes, and less is not at all.
 	Keep time.Duration
 	Log  *slog.Logger     // nil is none
 	Now  func() time.Time // nil is time.Now
@@ -241,6 +241,7 @@ func (l *Log) Close() error {
 	defer l.writing.Unlock()
 	l.retire(true)
 	l.open.close()
+	_ = l.record(l.at.mark) // only so that damage to the end shows at the next Open
 	return errors.Join(l.brokenness(), l.lock.Close())
 }
 

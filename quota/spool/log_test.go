@@ -467,3 +467,30 @@ func TestWalk_shows_what_waits(t *testing.T) {
 		t.Errorf("after walking: %+v, %d, %d", b, l.Uploaded(), l.End())
 	}
 }
+
+// The newest records are gone from the disk, though the log had been closed: that is no torn
+// end. Their numbers are not used again, for the ledger may have counted them.
+func TestOpen_tells_that_the_end_is_gone(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, Options{Dir: dir})
+	mustAppend(t, l, "a", "b", "c")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, segmentName(0)), headerSize+recordHead+1+10); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, Options{Dir: dir})
+	if found := l.Recovery(); found.Behind != 2 || !cmp.Equal(found.Quarantined, []string{segmentName(0)}) {
+		t.Errorf("behind: %+v", found)
+	}
+	mustAppend(t, l, "d")
+	first := mustRead(t, l)
+	if err := l.Advance(first.To); err != nil {
+		t.Fatal(err)
+	}
+	second := mustRead(t, l)
+	if got := append(payloads(first), payloads(second)...); !cmp.Equal(got, []string{"a", "d"}) || second.Lost != 2 || second.To != 4 {
+		t.Errorf("read %q, %+v", got, second)
+	}
+}

@@ -74,29 +74,41 @@ type mark struct {
 	lost   bool // the records before do not read, and nothing tells their true hash
 }
 
-// readCursor returns the cursor of a log. That of another log, or none, is the beginning.
-func readCursor(fs FS, dir string, log [16]byte) (m mark, err error) {
-	lines, _, err := readPaper(fs, filepath.Join(dir, cursorName), cursorTitle, 3)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return mark{}, nil
-	case err != nil:
-		return mark{}, err
-	case lines[0] != formatUUID(log):
-		return mark{}, nil
-	}
-	if m.number, err = strconv.ParseInt(lines[1], 10, 64); err != nil || m.number < 0 {
-		return mark{}, errPaper
-	}
-	if m.hash, err = digestFrom(lines[2]); err != nil {
-		return mark{}, errPaper
-	}
-	return m, nil
+// A position is what the cursor's file says: what the ledger has, and up to where the log was
+// durable by then. What is missing before that is damage, and its numbers are not used again.
+type position struct {
+	cursor mark
+	end    int64
 }
 
-func writeCursor(fs FS, dir string, log [16]byte, m mark) error {
+// readPosition returns the position of a log. That of another log, or none, is the beginning.
+func readPosition(fs FS, dir string, log [16]byte) (p position, err error) {
+	lines, _, err := readPaper(fs, filepath.Join(dir, cursorName), cursorTitle, 4)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return position{}, nil
+	case err != nil:
+		return position{}, err
+	case lines[0] != formatUUID(log):
+		return position{}, nil
+	}
+	p.cursor.number, err = strconv.ParseInt(lines[1], 10, 64)
+	if err == nil {
+		p.cursor.hash, err = digestFrom(lines[2])
+	}
+	if err == nil {
+		p.end, err = strconv.ParseInt(lines[3], 10, 64)
+	}
+	if err != nil || p.cursor.number < 0 || p.end < p.cursor.number {
+		return position{}, errPaper
+	}
+	return p, nil
+}
+
+func writePosition(fs FS, dir string, log [16]byte, p position) error {
 	return replace(fs, filepath.Join(dir, cursorName), func(uint64) []byte {
-		return paper(cursorTitle, formatUUID(log), strconv.FormatInt(m.number, 10), m.hash.text())
+		number, end := strconv.FormatInt(p.cursor.number, 10), strconv.FormatInt(p.end, 10)
+		return paper(cursorTitle, formatUUID(log), number, p.cursor.hash.text(), end)
 	})
 }
 

@@ -55,6 +55,7 @@ func (w *world) after(fs *simFS) error {
 // clone returns the model, apart from its log and its disk.
 func (w *world) clone() *world {
 	c := newWorld(nil)
+	c.o.Keep = w.o.Keep
 	c.now, c.serial, c.next, c.id, c.at, c.hash, c.behind, c.peak = w.now, w.serial, w.next, w.id, w.at, w.hash, w.behind, w.peak
 	maps.Copy(c.acked, w.acked)
 	maps.Copy(c.hashes, w.hashes)
@@ -76,6 +77,9 @@ func powerCuts(seed uint64, length, images int, faults bool) (cuts, calls int, f
 		fs := newSimFS(seed)
 		fs.crashAt = crash
 		w := newWorld(fs)
+		if seed%3 == 0 {
+			w.o.Keep = -1
+		}
 		if err := w.run(all); err != nil {
 			return cuts, calls, fired, fmt.Errorf("seed %d, before crash %d: %w\n%s", seed, crash, err, strings.Join(fs.trace, "\n"))
 		}

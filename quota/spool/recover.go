@@ -22,7 +22,8 @@ type Recovery struct {
 	Torn int64
 	// Quarantined are the segments that do not read, or not wholly, by file name.
 	Quarantined []string
-	// Behind is how many records the log lacks that the ledger has: its newest part is gone.
+	// Behind is how many records are missing at the end that were known to be durable. Damage
+	// to what became durable after the last Advance or Close cannot be told from a torn end.
 	Behind int64
 	// CursorLost says that the cursor did not read, and is at the beginning of the log. The
 	// ledger knows how far it has counted: see Rewind.
@@ -90,7 +91,7 @@ func (l *Log) recover() error {
 	if err := l.identify(files); err != nil {
 		return err
 	}
-	cursor, err := readCursor(l.o.FS, l.o.Dir, l.state.id)
+	known, err := readPosition(l.o.FS, l.o.Dir, l.state.id)
 	if err != nil && !isDamage(err) {
 		return fmt.Errorf("cursor: %w", err)
 	}
@@ -99,11 +100,8 @@ func (l *Log) recover() error {
 	if err := r.load(files); err != nil {
 		return err
 	}
-	if cursor.number > r.end.number {
-		l.found.Behind = cursor.number - r.end.number
-		r.next, r.end, r.tail, r.damaged = cursor, cursor, nil, false
-	}
-	l.state.cursor, l.at, l.ahead = cursor, place{mark: cursor}, place{mark: cursor}
+	r.compare(known)
+	l.state.cursor, l.at, l.ahead = known.cursor, place{mark: known.cursor}, place{mark: known.cursor}
 	l.writer.next, l.writer.chain, l.state.end = r.next, newChain(r.next.hash), r.next
 	if err := r.secure(); err != nil {
 		return err
@@ -305,6 +303,25 @@ func (r *reader) finish(seg *segment, data []byte, s scanned) {
 		r.tail = slices.Clone(data[from:s.used])
 		r.next = mark{number: group, hash: before, lost: group == seg.head.start.number && seg.head.start.lost}
 	}
+}
+
+// compare compares the end with what was known of it.
+func (r *reader) compare(known position) {
+	missing := known.end - r.end.number
+	if missing <= 0 {
+		return
+	}
+	r.log.found.Behind = missing
+	if r.last != nil {
+		r.last.damaged = true
+		r.log.found.Quarantined = append(r.log.found.Quarantined, filepath.Base(r.last.path))
+	}
+	next := r.end.hash.lost(known.end)
+	if known.cursor.number == known.end {
+		next = known.cursor
+	}
+	r.damage(next)
+	r.tail, r.last = nil, nil
 }
 
 // secure makes durable what was read. All groups but the last are: it was written after them.
