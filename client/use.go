@@ -96,7 +96,7 @@ type Limit struct {
 	Amount   int64 // what is allowed in all
 	Min, Max int64 // what is left: Min surely, up to Max if others give back what they hold
 	Exact    bool
-	AsOf     time.Time
+	AsOf     time.Time     // when that was so; zero when nobody knows what is left
 	ResetsIn time.Duration // until the next period; negative is never
 }
 
@@ -112,7 +112,7 @@ type decision struct {
 		Remaining  struct{ Min, Max int64 }
 		ResetsInMs *int64
 		Exact      bool
-		AsOf       time.Time
+		AsOf       time.Time // null leaves it zero
 	}
 	Reservation *Reservation
 }

@@ -162,8 +162,11 @@ func appendLimits(b []byte, limits []tiergate.LimitState) []byte {
 	return append(b, ']')
 }
 
-// appendTime appends a time as a JSON string.
+// appendTime appends a time as a JSON string, null for the zero time.
 func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, `null`...)
+	}
 	return append(t.UTC().AppendFormat(append(b, '"'), "2006-01-02T15:04:05.999Z07:00"), '"')
 }
 

@@ -45,9 +45,13 @@ func (c *call) setLimits(ctx *fasthttp.RequestCtx, v *tiergate.Verdict) {
 	h.SetCanonical(headerPolicy, b)
 	b = b[:0]
 	for i := range v.Limits {
-		b = appendService(b, &v.Limits[i], v)
+		if !v.Limits[i].AsOf.IsZero() { // otherwise nobody knows what is left
+			b = appendService(b, &v.Limits[i], v)
+		}
 	}
-	h.SetCanonical(headerLimit, b)
+	if len(b) > 0 {
+		h.SetCanonical(headerLimit, b)
+	}
 	c.scratch = b
 }
 

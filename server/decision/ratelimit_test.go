@@ -83,6 +83,7 @@ func TestRateLimit_fields_are_structured(t *testing.T) {
 			Period:   rapid.SampledFrom([]string{"", "second", "minute", "hour", "day", "week", "month", "year", "lifetime"}).Draw(t, "period"),
 			Amount:   rapid.Int64Range(0, tiergate.MaxAmount).Draw(t, "amount"),
 			Burst:    rapid.Int64Range(0, tiergate.MaxAmount).Draw(t, "burst"),
+			AsOf:     now,
 			Min:      rapid.Int64Range(-tiergate.MaxAmount, tiergate.MaxAmount).Draw(t, "min"),
 			ResetsIn: time.Duration(rapid.Int64Range(-1, int64(400*24*time.Hour)).Draw(t, "resets")),
 		}

@@ -91,23 +91,27 @@ func TestReflect(t *testing.T) {
 }
 
 // What is told to be left never invites more than a thousand units a second, but for rates,
-// which say themselves what may come at once.
+// which say themselves what may come at once; what nobody knows is not told.
 func TestRateLimit_does_not_invite_a_burst(t *testing.T) {
 	addr, _ := serve(t, func(cfg *decision.Config) {
 		cfg.Gate = &gate{say: func(string, *tiergate.Use) (tiergate.Verdict, error) {
 			large := tiergate.LimitState{Kind: tiergate.Quota, Amount: 1e9, Min: 1e9, Max: 1e9, Exact: true, AsOf: now, ResetsIn: time.Second}
-			month, minute, gauge, ended := large, large, large, large
+			month, minute, gauge, ended, unknown := large, large, large, large, large
+			unknown.Key, unknown.AsOf = "unknown", time.Time{}
 			month.Key, month.Period = "month", "month"
 			minute.Key, minute.Period, minute.Kind = "minute", "minute", tiergate.Rate
 			gauge.Key, gauge.Kind, gauge.ResetsIn = "seats", tiergate.Gauge, -1
 			ended.Key, ended.Period, ended.ResetsIn = "day", "day", 0
-			return tiergate.Verdict{Allow: true, Reason: tiergate.UseAllowed, Limits: []tiergate.LimitState{month, minute, gauge, ended}}, nil
+			return tiergate.Verdict{Allow: true, Reason: tiergate.UseAllowed, Limits: []tiergate.LimitState{month, minute, gauge, ended, unknown}}, nil
 		}}
 	})
 	got := ask(t, addr, post("/v1/check?reflect=1", `{"feature":"x"}`))
 	const want = `"month";r=1000;t=1, "minute";r=1000000000;t=1, "seats";r=1000000000, "day";r=1000;t=0`
 	if r := got.header.Get("RateLimit"); r != want {
 		t.Errorf("RateLimit is %s\nwant         %s", r, want)
+	}
+	if !strings.Contains(got.body, `"key":"unknown","kind":"quota","limit":1000000000,"remaining":{"min":1000000000,"max":1000000000},"resetsInMs":1000,"exact":true,"asOf":null`) {
+		t.Errorf("what nobody knows is told as %s", got.body)
 	}
 	if p := got.header.Get("RateLimit-Policy"); !strings.HasPrefix(p, `"month";q=1000000000;w=2592000, "minute";q=1000000000;w=60, "seats";q=1000000000, `) {
 		t.Errorf("RateLimit-Policy is %s", p)
