@@ -10,8 +10,9 @@ import (
 )
 
 // proofs runs the properties that tests hold in small, in large: cached policy answers
-// are those of plain evaluation, no reader ever sees half a revision, and periods begin when
-// a calendar that is read day by day says. One that does not hold is an error, not a figure.
+// are those of plain evaluation, no reader ever sees half a revision, periods begin when a
+// calendar that is read day by day says, and no order of events has leases admit too much. One
+// that does not hold is an error, not a figure.
 func (b *bencher) proofs(ctx context.Context) error {
 	b.out.begin("policy: cached against plain evaluation, any difference fails")
 	if err := b.differential(ctx, b.pick(1_000_000, 20_000)); err != nil {
@@ -22,7 +23,11 @@ func (b *bencher) proofs(ctx context.Context) error {
 		return err
 	}
 	b.out.begin("periods against a day-by-day oracle, all zones 1970 to 2100, any difference fails")
-	return b.periods(ctx)
+	if err := b.periods(ctx); err != nil {
+		return err
+	}
+	b.out.begin("leases: every state that holders, their messages and the ledger can reach, any wrong one fails")
+	return b.explore(ctx)
 }
 
 var tally = regexp.MustCompile(`differential: (\d+) comparisons, (\d+) hits, (\d+) differences, .*`)
@@ -77,5 +82,26 @@ func (b *bencher) periods(ctx context.Context) error {
 	moves, _ := strconv.ParseFloat(string(line[2]), 64)
 	compared, _ := strconv.ParseFloat(string(line[3]), 64)
 	b.out.row("periods", cell{"", compared, atLeast(float64(b.pick(40_000_000, 1_000_000)))}, cell{"zones", zones, atLeast(400)}, cell{"moved clocks", moves, bound{}}, cell{"different", 0, atMost(0)})
+	return nil
+}
+
+var explored = regexp.MustCompile(`explorer: .+: (\d+) states`)
+
+func (b *bencher) explore(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "-C", b.root, "test", "./quota", "-count=1", "-run", "^TestExplore_every_state$", "-v", "-timeout", "120m")
+	if cmd.Env = os.Environ(); !b.quick {
+		cmd.Env = append(cmd.Env, "TIERGATE_EXPLORE=deep")
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the explorer found a state that must not be: %w: %s", err, out)
+	}
+	lines := explored.FindAllSubmatch(out, -1)
+	states := 0.0
+	for _, line := range lines {
+		n, _ := strconv.ParseFloat(string(line[1]), 64)
+		states += n
+	}
+	b.out.row("states", cell{"", states, atLeast(float64(b.pick(8_000_000, 1_000_000)))}, cell{"worlds", float64(len(lines)), atLeast(10)}, cell{"wrong", 0, atMost(0)})
 	return nil
 }
