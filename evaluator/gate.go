@@ -15,6 +15,8 @@ type Counter interface {
 	Check(ctx context.Context, t *quota.Take, states []tiergate.LimitState) (quota.Outcome, []tiergate.LimitState)
 	Consume(ctx context.Context, t *quota.Take, states []tiergate.LimitState) (quota.Outcome, []tiergate.LimitState, error)
 	Track(ctx context.Context, t *quota.Take) (quota.Outcome, error)
+	// Replay answers for a use that was taken before under its key.
+	Replay(t *quota.Take) (quota.Outcome, bool, error)
 	// Deny counts a use that was denied before anything was counted.
 	Deny(t *quota.Take, reason tiergate.UseReason)
 
@@ -94,6 +96,9 @@ func (g *Gate) Consume(ctx context.Context, u *tiergate.Use) (tiergate.Verdict, 
 	}
 	defer q.release()
 	if reason := q.judge(); reason != tiergate.UseAllowed {
+		if outcome, taken, err := g.counter.Replay(&q.take); taken || err != nil {
+			return q.replayed(&outcome), err // it was allowed when it was taken
+		}
 		return q.refused(reason), nil
 	}
 	outcome, states, err := g.counter.Consume(ctx, &q.take, q.room())

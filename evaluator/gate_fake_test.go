@@ -115,6 +115,17 @@ func (c *counter) Track(_ context.Context, t *quota.Take) (quota.Outcome, error)
 	return quota.Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: [16]byte{4}}, nil
 }
 
+func (c *counter) Replay(t *quota.Take) (quota.Outcome, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, before := range c.takes {
+		if t.Key != nil && before.Key != nil && *t.Key == *before.Key {
+			return quota.Outcome{Reason: tiergate.UseAllowed, Denied: -1, Replayed: true, ID: [16]byte{1, 2, 3}}, true, nil
+		}
+	}
+	return quota.Outcome{Denied: -1}, false, nil
+}
+
 func (c *counter) Deny(t *quota.Take, reason tiergate.UseReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

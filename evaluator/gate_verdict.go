@@ -60,6 +60,12 @@ func (q *question) refused(reason tiergate.UseReason) tiergate.Verdict {
 	return q.denied(reason)
 }
 
+// replayed is the verdict about a use that was taken before, whatever is said of it by now.
+func (q *question) replayed(o *quota.Outcome) tiergate.Verdict {
+	q.message = ""
+	return q.conclude(o, nil)
+}
+
 // denied is the verdict when nothing was counted.
 func (q *question) denied(reason tiergate.UseReason) tiergate.Verdict {
 	return q.conclude(&quota.Outcome{Reason: reason, Denied: -1}, nil)

@@ -264,6 +264,19 @@ func (e *Engine) Track(_ context.Context, t *Take) (Outcome, error) {
 	return out, nil
 }
 
+// Replay answers for a use that was taken before under the use's key, although by now it
+// would be denied before any limit is looked at; false when there is none. Errors as Consume's.
+func (e *Engine) Replay(t *Take) (Outcome, bool, error) {
+	if t.Key == nil {
+		return Outcome{Denied: -1}, false, nil
+	}
+	known, err := e.replays.find(t.Key)
+	if known == nil || err != nil {
+		return Outcome{Denied: -1}, false, err
+	}
+	return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, true, nil
+}
+
 // Deny counts a denial that was made before any limit was looked at.
 func (e *Engine) Deny(t *Take, reason tiergate.UseReason) { e.deny(t, reason) }
 

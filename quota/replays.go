@@ -41,12 +41,30 @@ func (r *replays) begin(k *tiergate.UsageKey) (*replay, error) {
 		r.known[cloneKey(key)] = &replay{fingerprint: strings.Clone(k.Fingerprint)}
 		return nil, nil
 	case known.fingerprint != k.Fingerprint:
-		return nil, tiergate.Errorf(tiergate.KeyReused, "this idempotency key was used for another call")
+		return nil, errReused()
 	case !known.done:
 		return nil, tiergate.Errorf(tiergate.Conflict, "a call with this idempotency key is being answered; ask again for its outcome")
 	default:
 		return known, nil
 	}
+}
+
+// find returns the use that has been taken under a key, nil for none; errors as begin's.
+func (r *replays) find(k *tiergate.UsageKey) (*replay, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.known[usageKey{k.Scope, k.Key}]
+	switch {
+	case known == nil || !known.done:
+		return nil, nil
+	case known.fingerprint != k.Fingerprint:
+		return nil, errReused()
+	}
+	return known, nil
+}
+
+func errReused() error {
+	return tiergate.Errorf(tiergate.KeyReused, "this idempotency key was used for another call")
 }
 
 // end says what became of a key that begin gave out: taken with an id, or not.
