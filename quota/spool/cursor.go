@@ -77,14 +77,28 @@ func (l *Log) find(number int64) (p place, known bool, err error) {
 			return place{mark: end}, !end.lost, nil
 		case number < l.at.number && number < l.kept():
 			return p, false, ErrNotKept
-		case v.seg == nil || v.seg.head.start.number > number:
-			return place{mark: mark{number: number}}, false, nil
+		case v.seg == nil || v.seg.head.start.number > number: // after it, something is lost
+			if v = l.endingAt(number); v.seg == nil {
+				return place{mark: mark{number: number}}, false, nil
+			}
 		}
 		p, sound, err := l.walk(v, number)
 		if err != nil || sound {
 			return p, !p.lost, err
 		}
 	}
+}
+
+// endingAt returns the segment whose last record is right before a number.
+func (l *Log) endingAt(number int64) view {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, seg := range l.state.segments {
+		if seg.end == number && seg.head.start.number < number {
+			return view{seg, seg.end, seg.used}
+		}
+	}
+	return view{}
 }
 
 // kept is the number of the oldest record that is kept.

@@ -490,6 +490,9 @@ func TestOpen_tells_that_the_end_is_gone(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := mustRead(t, l)
+	if err := l.Rewind(1, second.Before[1:]+"0"); !errors.Is(err, ErrHistory) {
+		t.Errorf("rewound before what is lost, to another history: %v", err)
+	}
 	if got := append(payloads(first), payloads(second)...); !cmp.Equal(got, []string{"a", "d"}) || second.Lost != 2 || second.To != 4 {
 		t.Errorf("read %q, %+v", got, second)
 	}
