@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/quota/spool"
 )
 
 // A ledgerLine leads to a Memory and can be cut; with lost, what was asked is done and the
@@ -264,4 +265,50 @@ func TestEngine_reserves_what_it_holds(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventuallyIs(t, "the units are back", func() bool { return reasonOf(t, e, take(monthly(t, 20, 1))) == tiergate.UseAllowed })
+}
+
+// While the ledger is away usage gathers on disk. When there is no more room for it, uses are
+// refused, and take nothing; afterwards they go on, and none is lost.
+func TestEngine_refuses_what_it_cannot_record(t *testing.T) {
+	line := &ledgerLine{Memory: &Memory{}}
+	e, err := Open(Options{Ledger: line, Dir: t.TempDir(), Spool: spool.Options{SegmentBytes: 4096, MaxBytes: 16384}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := monthly(t, 1_000_000, 1)
+	c.Fallback.Allow = true // it is not the units that run out
+	if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+		t.Fatal(r)
+	}
+	line.cut.Store(true)
+	admitted, refused := int64(1), int64(0)
+	for range 1_000 {
+		switch r := reasonOf(t, e, take(c)); r {
+		case tiergate.UseAllowed:
+			admitted++
+		case tiergate.UseUnavailable:
+			refused++
+		default:
+			t.Fatal(r)
+		}
+	}
+	if s := e.Stats(); refused == 0 || s.Unrecorded != refused || s.Spool.Rejected != refused {
+		t.Errorf("%d were refused; the engine says %d, its log %d", refused, s.Unrecorded, s.Spool.Rejected)
+	}
+	line.cut.Store(false)
+	eventuallyIs(t, "there is room again", func() bool {
+		r := reasonOf(t, e, take(c))
+		if r == tiergate.UseAllowed {
+			admitted++
+		}
+		return r == tiergate.UseAllowed
+	})
+	eventuallyIs(t, "all that was admitted is counted, and nothing else", func() bool {
+		return bucketOf(t, line.Memory).used == admitted
+	})
 }
