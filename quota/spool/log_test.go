@@ -164,7 +164,7 @@ func TestClose_flushes(t *testing.T) {
 	}
 	_, appended := l.Append([16]byte{1}, nil)
 	_, read := l.Read(1, 1)
-	for _, err := range []error{appended, read, l.Advance(1), l.Rewind(0, ""), l.Renew(""), l.Pending(t.Context()), l.Close()} {
+	for _, err := range []error{appended, read, l.Advance(1), l.Rewind(0, ""), l.Renew(""), l.Adopt(), l.Pending(t.Context()), l.Close()} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
@@ -219,6 +219,35 @@ func TestOpen_knows_a_copy(t *testing.T) {
 	}
 	if c = mustOpen(t, Options{Dir: other}); c.Recovery().Copied || len(payloads(mustRead(t, c))) != 1 {
 		t.Errorf("opened again: %+v", c.Recovery())
+	}
+}
+
+// A folder was moved to another disk. It is said to be a copy until somebody takes it over,
+// and goes on with the same history.
+func TestAdopt_takes_a_copy_over(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	l := mustOpen(t, Options{Dir: dir})
+	mustAppend(t, l, "a")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, copied := range []bool{true, true, false} {
+		c := mustOpen(t, Options{Dir: other})
+		if c.Recovery().Copied != copied || c.ID() != l.ID() || c.Stats().Records == 0 {
+			t.Fatalf("copied should be %v: %+v", copied, c.Recovery())
+		}
+		mustAppend(t, c, "b")
+		if c.Stats().Records == 3 {
+			if err := c.Adopt(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // Recovery says what Open found.
 type Recovery struct {
 	// Copied says that the folder is a copy, or was put back from a backup: another process
-	// may go on from the same place. It is said until Renew.
+	// may go on from the same place. It is said until Adopt or Renew.
 	Copied bool
 	// Torn is how many bytes were cut from the end: a group of records that was being
 	// written, and that nobody was told of.
@@ -184,7 +184,7 @@ func (l *Log) identify(files []file) error {
 		}
 	}
 	if l.found.Copied {
-		return nil // as long as nobody has said Renew
+		return nil // it stays so until Adopt or Renew
 	}
 	if err := writeIdentity(l.o.FS, l.o.Dir, l.state.id); err != nil {
 		return fmt.Errorf("identity: %w", err)

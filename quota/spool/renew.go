@@ -52,6 +52,22 @@ func (l *Log) Renew(why string) error {
 	return nil
 }
 
+// Adopt makes a folder that was copied, or put back, the log's own: the next Open does not say
+// Copied. It is for after what depends on that has been given up. Without a copy it does
+// nothing that shows.
+func (l *Log) Adopt() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := writeIdentity(l.o.FS, l.o.Dir, l.state.id); err != nil {
+		return fmt.Errorf("adopt the usage log: %w", err)
+	}
+	l.writer.doubt = false
+	return nil
+}
+
 // quarantined is how many bytes are in the quarantine.
 func (l *Log) quarantined() (bytes int64, err error) {
 	names, err := l.o.FS.List(l.quarantine())
