@@ -24,7 +24,7 @@ func inodeOf(f *os.File) (uint64, error) {
 	if !ok {
 		return 0, fmt.Errorf("%s has no inode", f.Name())
 	}
-	return uint64(stat.Ino), nil
+	return uint64(stat.Ino), nil //nolint:unconvert // it is narrower on some systems
 }
 
 // bootID names the machine's start, "" where the machine does not tell. Two starts that do

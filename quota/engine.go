@@ -261,7 +261,7 @@ func (e *Engine) undo(s *spent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.holder == s.holder {
-		a.holding.undo(s.units, s.fence)
+		a.undo(s.units, s.fence)
 		a.kept()
 	}
 }

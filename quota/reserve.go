@@ -156,7 +156,7 @@ func (e *Engine) short(t *Take, err error) (Outcome, error) {
 	return Outcome{Reason: tiergate.UseExhausted, Denied: -1}, nil
 }
 
-// Extend, Commit, Release and Reservation are the ledger's; see tiergate.Reservations.
+// Extend holds a reservation for longer; see tiergate.Reservations.
 func (e *Engine) Extend(ctx context.Context, id string, by tiergate.Owner, ttl time.Duration) (tiergate.Reservation, error) {
 	if e.options.Reservations == nil {
 		return tiergate.Reservation{}, noReservations()

@@ -210,17 +210,15 @@ func (e *Engine) retire(ctx context.Context, f predecessor) (done bool) {
 	err := e.options.Ledger.Retire(retiring, tiergate.Retirement{
 		Holder: f.head.Holder, Previous: f.previous, Token: f.token, Log: e.usage.ID(), At: at,
 	})
-	switch tiergate.CodeOf(err) {
-	case "":
+	switch code := tiergate.CodeOf(err); {
+	case code == "":
 		e.log.Info("a former process gave back what it had not used", "holder", f.head.Holder)
 		_ = os.Remove(f.path)
 		return true
-	case tiergate.Unavailable, tiergate.Internal:
+	case code == tiergate.Unavailable, code == tiergate.Internal:
 		return false
-	case tiergate.Conflict:
-		if err != tiergate.ErrFenced {
-			return false // the ledger has not counted as much as we think
-		}
+	case code == tiergate.Conflict && !errors.Is(err, tiergate.ErrFenced):
+		return false // the ledger has not counted as much as we think
 	}
 	e.abandon(f.formerHolder, err.Error())
 	return true

@@ -36,8 +36,6 @@ type tally struct {
 	unknown map[tallyKey]int64 // of calls without a key that were never answered
 	events  int64              // acknowledged
 	denied  map[string]int64
-	refused int64 // 503, and connections that did not come about
-	twice   int64 // answers that were the outcome of an earlier call
 }
 
 func newTally() *tally {
@@ -86,7 +84,6 @@ func (c *caller) sidecar() string {
 // answered is what a caller learns of one call.
 type answered struct {
 	status int // 0: no answer, and nobody knows
-	unsent bool
 	body   map[string]any
 }
 
