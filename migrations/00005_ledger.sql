@@ -144,14 +144,14 @@ end
 $$;
 
 -- Holders that were not heard for longer than they may spend, and a grace, are lost. Those
--- whose row is locked speak just now.
+-- whose row is locked speak just now. A few at a time: who asks has to wait for it.
 create function ledger_silent(at timestamptz) returns text[]
   language plpgsql
 as $$
 declare
   silent text[] := array(
     select id from holders where not lost and not retired and expires_at < at - interval '5 s'
-    order by id limit 64 for update skip locked);
+    order by id limit 8 for update skip locked);
 begin
   if cardinality(silent) > 0 then
     update holders set lost = true where id = any (silent);
@@ -268,10 +268,10 @@ begin
     v_granted := a.l_granted;
     v_wanted := a.wanted_at;
     v_aside := greatest(0, a.l_granted - a.reported);
-    if a.fence > v_fence then -- taken up anew; what is granted is what the holder says
+    if a.fence > v_fence then -- taken up anew; what is granted is what the holder says, even if a copy of it has used more
       v_fence := a.fence;
       v_state := 'ACTIVE';
-      v_granted := greatest(a.granted, a.reported);
+      v_granted := a.granted;
     elsif a.fence = v_fence and a.granted > v_granted and v_state = 'ACTIVE' then -- a grant that the ledger has lost
       v_granted := a.granted;
     end if;

@@ -310,13 +310,16 @@ begin
     when 'reservations' then
       v_rows := reservations_forget(p_before, p_most);
       return v_rows;
-    when 'holders' then
-      delete from rate_shares where expires_at < p_before;
-      delete from leases l using holders h where h.id = l.holder and h.retired and h.expires_at < p_before and l.granted <= l.reported and l.charged = 0;
-      delete from holders h where retired and expires_at < p_before and not exists (select from leases l where l.holder = h.id);
-    when 'buckets' then -- of periods that are over, with whatever was forfeited in them
+    when 'holders' then -- that are retired, or lost with nothing left to decide about
+      delete from leases l using holders h
+        where h.id = l.holder and (h.retired or h.lost) and h.expires_at < p_before and l.granted <= l.reported and l.charged = 0;
+      delete from holders h where (retired or lost) and expires_at < p_before and not exists (select from leases l where l.holder = h.id);
+    when 'buckets' then -- of periods that are over, with whatever was forfeited in them, and empty ones
+      delete from rate_shares where expires_at < ledger_now() - interval '1 day';
       v_ids := array(
-        select id from buckets b where b.period <> '' and coalesce(b.ends_at, b.touched_at) < p_before and b.reserved = 0
+        select id from buckets b where (b.period <> '' and coalesce(b.ends_at, b.touched_at) < p_before and b.reserved = 0
+            or b.touched_at < p_before and (b.used, b.leased, b.reserved, b.forfeited) = (0, 0, 0, 0)
+              and not exists (select from rate_shares r where r.bucket = b.id))
           and not exists (select from leases l where l.bucket = b.id and l.state = 'ACTIVE')
         order by id limit p_most for update skip locked);
       delete from leases where bucket = any (v_ids);

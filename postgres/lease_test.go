@@ -212,3 +212,47 @@ func TestRetain(t *testing.T) {
 		t.Errorf("%+v, %v: want one month dropped and both old keys gone", third, err)
 	}
 }
+
+// Buckets of periods that are over go with what was forfeited in them, and so do holders that
+// are gone; what still counts or is held stays, however old.
+func TestRetain_of_what_counts(t *testing.T) {
+	o := newOutage(t)
+	lifetime := tiergate.Bucket{Limit: "exports", Scope: "team", Subject: "acme"}
+	rate := tiergate.Bucket{Limit: "calls", Scope: "team", Subject: "acme"}
+	seats := tiergate.Bucket{Limit: "seats", Scope: "team", Subject: "acme"}
+	_, err := o.Ledger.Exchange(t.Context(), tiergate.Exchange{
+		Holder: "old", Token: "a", Rates: []tiergate.RateAsk{{Bucket: rate}},
+		Asks: []tiergate.LeaseAsk{{Bucket: lifetime, Amount: 10, Rev: 1, Fence: 1, Need: 3, Want: 3}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Ledger.Add(t.Context(), seats, "alice", 5, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"settled", "held"} {
+		r := tiergate.Reservation{ID: id, Holds: []tiergate.Hold{{Bucket: tiergate.Bucket{Limit: id}, Kind: tiergate.Concurrency, Units: 1, Amount: 1, Rev: 1}}}
+		if _, err := o.Ledger.Reserve(t.Context(), r, 9000*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := o.Ledger.Release(t.Context(), "settled", ""); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := o.admin.Retain(t.Context(), postgres.Retention{}); err != nil || done.Rows != 0 {
+		t.Errorf("nothing is old, and %+v went (%v)", done, err)
+	}
+	pgtest.Exec(t, o.url, `update buckets set touched_at = touched_at - interval '500 days'`, `update holders set expires_at = expires_at - interval '500 days', lost = true`,
+		`update leases set state = 'FORFEIT' where state = 'ACTIVE'`, `update buckets set forfeited = forfeited + leased, leased = 0`,
+		`update rate_shares set expires_at = expires_at - interval '2 days'`, `update reservations set settled_at = settled_at - interval '100 days'`)
+	if _, err := o.admin.Retain(t.Context(), postgres.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	var left string
+	err = pgtest.Connect(t, o.url).QueryRow(t.Context(), `select concat_ws(' ', (select string_agg(limit_key || ':' || period, ' ' order by limit_key) from buckets), (select string_agg(id, ' ') from holders),
+		(select count(*) from leases), (select count(*) from rate_shares), (select string_agg(id, ' ') from reservations), (select count(*) from reservation_holds))`).Scan(&left)
+	if want := "exports: held: seats: old 1 0 held 1"; err != nil || left != want {
+		t.Errorf("what is left is %q, want %q (%v)", left, want, err)
+	}
+	ledgertest.Check(t, o.Sums())
+}

@@ -147,7 +147,8 @@ func (l *Ledger) Exchange(ctx context.Context, x tiergate.Exchange) (tiergate.Ex
 		return tiergate.Exchanged{}, tiergate.ErrFenced
 	}
 	if len(answers.states) != len(x.Asks) || len(out.Shares) != len(x.Rates) {
-		return tiergate.Exchanged{}, tiergate.Errorf(tiergate.Internal, "something went wrong").
+		// a bucket that nobody had touched for more than a year went away just now
+		return tiergate.Exchanged{}, tiergate.Errorf(tiergate.Unavailable, "the ledger was being tidied; try again").
 			Because(fmt.Errorf("%d asks and %d rates got %d answers and %d shares", len(x.Asks), len(x.Rates), len(answers.states), len(out.Shares)))
 	}
 	out.Now, out.Holders, out.Answers = now.UTC(), int(*holders), answers.list(*learning)

@@ -12,8 +12,8 @@ type Retention struct {
 	Keys     time.Duration // idempotency keys of usage: 40 days; never less than 35
 	Batches  time.Duration // what was taken in from which log: 35 days
 	Settled  time.Duration // reservations that are settled: 90 days
-	Buckets  time.Duration // buckets of periods that are over, with what was forfeited in them: 400 days
-	Holders  time.Duration // that a process was retired: 400 days
+	Buckets  time.Duration // buckets of periods that are over, with what was forfeited in them, and empty ones: 400 days
+	Holders  time.Duration // that a process was retired, or is lost and has nothing: 400 days
 	Months   int           // how many months of tables are made ahead: 2
 	maxChunk int64
 }
@@ -73,10 +73,18 @@ func (db *DB) Retain(ctx context.Context, policy Retention) (Retained, error) {
 			return out, err
 		}
 	}
-	for table, keep := range map[string]time.Duration{
-		"usage_keys": r.Keys, "usage_batches": r.Batches, "team_usage": r.Sums, "reservations": r.Settled, "buckets": r.Buckets, "holders": r.Holders,
+	for _, old := range []struct {
+		table string
+		keep  time.Duration
+	}{
+		{"usage_keys", r.Keys},
+		{"usage_batches", r.Batches},
+		{"team_usage", r.Sums},
+		{"reservations", r.Settled},
+		{"buckets", r.Buckets}, // before the holders that had something of them
+		{"holders", r.Holders},
 	} {
-		if err := db.forget(ctx, table, now.Add(-keep), r.maxChunk, &out); err != nil {
+		if err := db.forget(ctx, old.table, now.Add(-old.keep), r.maxChunk, &out); err != nil {
 			return out, err
 		}
 	}

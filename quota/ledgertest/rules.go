@@ -13,7 +13,7 @@ import (
 func Run(t *testing.T, w World) {
 	for name, rule := range map[string]func(*story){
 		"a message that is sent again": sentAgain, "a late message": late, "a message under an old fence": oldFence,
-		"a clone": clone, "an unknown holder": unknownHolder, "bad messages": badMessages,
+		"a clone": clone, "what a copy has used": copyUsed, "an unknown holder": unknownHolder, "bad messages": badMessages,
 		"what is needed and no more when it is scarce": scarce, "less than the least": least, "a share of plenty": plenty,
 		"a limit that is lowered and raised": lowered, "an older revision": olderRevision, "another period": outOfPeriod,
 		"recall": recall, "a silent holder": silent, "giving back": sealed, "retiring": retired, "retiring too early": retiredTooEarly,
@@ -83,6 +83,14 @@ func clone(s *story) {
 	}
 	s.asks("h", want(10, 5, 2, 4))
 	s.same("the bucket", Counted{Leased: 6}, s.part())
+}
+
+// What a copy of a holder has used is not granted to the holder when it takes its lease up anew.
+func copyUsed(s *story) {
+	s.counts("log", 0, used("h", 3))
+	ask := want(10, 1, 1, 1)
+	ask.Fence = 2
+	s.same("the answer", tiergate.LeaseAnswer{State: tiergate.LeaseActive, Granted: 2, Available: 7}, s.asks("h", ask))
 }
 
 // A holder that says it has spoken before, and of which nothing is known, is none.
