@@ -125,6 +125,9 @@ func (e *Engine) findFormer() error {
 		e.former = append(e.former, predecessor{formerHolder: h, upTo: e.usage.End()})
 	}
 	e.formers.Store(int64(len(e.former)))
+	if found.Copied { // nothing of before is trusted any more: from here on the folder is ours
+		return e.usage.Adopt()
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/quota/spool"
 )
 
 // crash ends an engine as kill -9 does: nothing is uploaded, nothing is given back, and the
@@ -119,7 +120,7 @@ func TestEngine_never_gives_back_what_it_cannot_be_sure_of(t *testing.T) {
 			}
 		},
 		"a damaged first page": func(t *testing.T, path string) {
-			edit(t, path, func(data []byte) { data[len(countersMagic)+3] ^= 1 })
+			edit(t, path, func(data []byte) { data[len(countersMagic)+1+len(bootID())+1] ^= 1 }) // the holder's name
 		},
 		"older than the usage log": func(t *testing.T, path string) {
 			edit(t, path, func(data []byte) { wordsAt(data, 0)[slotSpent].Store(3) })
@@ -254,5 +255,61 @@ func TestEngine_is_fenced_when_another_speaks_in_its_name(t *testing.T) {
 	b := bucketOf(t, ledger)
 	if stranded := b.leases[name].granted - b.leases[name].reported; int64(n)+1+stranded != 100 {
 		t.Errorf("1 and then %d were admitted beside %d that are stranded, of 100", n, stranded)
+	}
+}
+
+// A part of the usage log is damaged. What is before and after it is counted, the damage is
+// told, and what the former process held is set aside, since it may have used more than the log
+// still tells.
+func TestEngine_after_damage_to_the_log_counts_the_rest(t *testing.T) {
+	now := time.Now()
+	line := &ledgerLine{Memory: &Memory{Now: func() time.Time { return now }}}
+	dir := t.TempDir()
+	small := spool.Options{SegmentBytes: 4096}
+	e, err := Open(Options{Ledger: line, Dir: dir, Spool: small})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := monthly(t, 1_000, 1)
+	c.Fallback.Allow = true
+	if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+		t.Fatal(r)
+	}
+	line.cut.Store(true)
+	const uses = 60
+	for range uses - 1 {
+		if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+			t.Fatal(r)
+		}
+	}
+	crash(t, e)
+	segments, err := filepath.Glob(filepath.Join(dir, "usage", "*.log"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("%q, %v", segments, err)
+	}
+	edit(t, segments[1], func(data []byte) { data[1500] ^= 1 })
+	line.cut.Store(false)
+	now = now.Add(TTL + Grace + time.Second)
+	again, err := Open(Options{Ledger: line, Dir: dir, Spool: small})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := again.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventuallyIs(t, "what reads is counted", func() bool { return again.Stats().Spool.Records == 0 })
+	if s := again.Stats(); s.Abandoned != 1 || s.Spool.Quarantined == 0 {
+		t.Errorf("%d former processes are given up and %d segments are quarantined", s.Abandoned, s.Spool.Quarantined)
+	}
+	if lost := uses - bucketOf(t, line.Memory).used; lost <= 0 || lost >= uses/2 {
+		t.Errorf("of %d uses %d are lost with one damaged byte", uses, lost)
+	}
+	c.Fallback = tiergate.Fallback{}
+	n := int64(useUp(t, again, c))
+	b := bucketOf(t, line.Memory)
+	if b.forfeited == 0 || uses+n > 1_000 {
+		t.Errorf("%d are set aside, and %d of 1000 were admitted", b.forfeited, uses+n)
 	}
 }

@@ -67,6 +67,7 @@ func (e *Engine) upload(ctx context.Context) (more bool, err error) {
 	}
 	if batch.Lost > 0 {
 		e.log.Error("a part of the usage log does not read", "from", batch.From, "records", batch.Lost)
+		e.distrust() // what is not known to be used may have been
 	}
 	u.Usage, u.Denials = e.fold(batch.Records)
 	counting, cancel := context.WithTimeout(ctx, countTime)
