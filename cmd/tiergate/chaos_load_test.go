@@ -22,9 +22,11 @@ const (
 	jobsAmount    = 40  // of "jobs", per team and ever, for each minute
 	jobSlots      = 6
 	bulkAmount    = 1 << 40
+	bulkFeatures  = 50
 	chaosTeams    = 6
 	usersPerTeam  = 8
 	chaosSidecars = 16
+	chaosCallers  = 96
 )
 
 type tallyKey struct{ feature, subject string }
@@ -134,6 +136,7 @@ func (c *caller) until(ctx context.Context, path string, body any) (answered, bo
 }
 
 func teamName(i int) string       { return fmt.Sprintf("team-%d", i) }
+func bulkName(i int) string       { return fmt.Sprintf("bulk-%d", i) }
 func userName(team, i int) string { return fmt.Sprintf("user-%d-%d", team, i) }
 func (c *caller) team() int       { return c.rng.IntN(chaosTeams) }
 func text(v any) string           { s, _ := v.(string); return s }
@@ -142,15 +145,15 @@ func text(v any) string           { s, _ := v.(string); return s }
 func (c *caller) run(ctx, stop context.Context) {
 	for stop.Err() == nil {
 		switch n := c.rng.IntN(100); {
-		case n < 30:
+		case n < 20:
 			c.keyed(ctx, "/v1/consume", "tight", false)
-		case n < 45:
+		case n < 30:
 			c.keyed(ctx, "/v1/consume", "exports", true)
-		case n < 55:
+		case n < 35:
 			c.keyed(ctx, "/v1/track", "tracked", false)
-		case n < 65:
+		case n < 42:
 			c.job(ctx)
-		case n < 70:
+		case n < 45:
 			c.check(ctx)
 		default:
 			c.batch(ctx)
@@ -184,34 +187,32 @@ func (c *caller) keyed(ctx context.Context, path, feature string, ofUser bool) {
 	}
 }
 
-// batch takes many uses at once without keys: when there is no answer, nobody knows.
+// batch takes many uses of several features at once without keys: when there is no answer,
+// nobody knows.
 func (c *caller) batch(ctx context.Context) {
-	const size = 60
-	key := tallyKey{"bulk", teamName(c.team())}
-	items := make([]any, size)
-	for i := range items {
-		items[i] = map[string]any{"feature": "bulk", "subject": map[string]any{"team": key.subject}, "cost": 1}
+	const each = 100 / bulkFeatures
+	team := teamName(c.team())
+	var items []any
+	for range each {
+		for i := range bulkFeatures {
+			items = append(items, map[string]any{"feature": bulkName(i), "subject": map[string]any{"team": team}, "cost": 1})
+		}
 	}
 	out := c.call(ctx, c.sidecar(), "/v1/batch/consume", map[string]any{"items": items})
-	if out.status != http.StatusOK {
-		c.tally.mayHave(key, size)
-		return
-	}
 	answers, _ := out.body["items"].([]any)
-	if len(answers) != size {
-		c.tally.was(fmt.Sprintf("a batch of %d was answered with %d", size, len(answers)))
-		c.tally.mayHave(key, size)
+	if out.status != http.StatusOK || len(answers) != len(items) {
+		for i := range bulkFeatures {
+			c.tally.mayHave(tallyKey{bulkName(i), team}, each)
+		}
 		return
 	}
-	took := int64(0)
-	for _, a := range answers {
+	for n, a := range answers {
 		if item, _ := a.(map[string]any); item["allow"] == true {
-			took++
+			c.tally.took(tallyKey{bulkName(n % bulkFeatures), team}, 1, 1)
 		} else {
 			c.tally.was(text(item["reason"]))
 		}
 	}
-	c.tally.took(key, took, took)
 }
 
 // job reserves, works a moment, and settles, with less, as much or more than it held.

@@ -115,9 +115,11 @@ func chaosData(duration time.Duration) []tiergate.Change {
 	changes := []tiergate.Change{
 		limit("tight", "tight", tiergate.Quota, "team", "lifetime", each(tightAmount)),
 		limit("user-exports", "exports", tiergate.Quota, "user", "lifetime", each(userAmount)),
-		limit("bulk", "bulk", tiergate.Quota, "team", "lifetime", bulkAmount),
 		limit("jobs", "jobs", tiergate.Quota, "team", "lifetime", each(jobsAmount)),
 		limit("jobs-at-once", "jobs", tiergate.Concurrency, "team", "", jobSlots),
+	}
+	for i := range bulkFeatures {
+		changes = append(changes, limit(bulkName(i), bulkName(i), tiergate.Quota, "team", "lifetime", bulkAmount))
 	}
 	for i := range chaosTeams {
 		changes = append(changes, tiergate.PutOf(&tiergate.Team{
@@ -209,7 +211,7 @@ func (w *chaosWorld) run(t *testing.T, duration time.Duration) {
 		}
 		return all
 	}
-	for i := range 32 {
+	for i := range chaosCallers {
 		c := &caller{tally: w.tally, addrs: addrs, client: client, rng: rand.New(rand.NewPCG(1, uint64(i))), id: i}
 		callers.Go(func() { c.run(end, stop) })
 	}
