@@ -93,6 +93,7 @@ func (c *devCmd) greet(out console, url string) {
 tiergate is ready.
 
   OFREP        http://%s/ofrep/v1/evaluate/flags/new-dashboard
+  decisions    http://%s/v1/consume
   admin API    http://%s/api/features   (documentation at /docs)
   health       http://%s/status
   database     %s
@@ -100,5 +101,5 @@ tiergate is ready.
 
   curl -s http://%s/ofrep/v1/evaluate/flags/new-dashboard -d '{"context": {"targetingKey": "alice"}}'
 
-`, c.HTTPAddr, c.AdminAddr, c.OpsAddr, url, c.AdminToken, c.HTTPAddr)
+`, c.HTTPAddr, c.HTTPAddr, c.AdminAddr, c.OpsAddr, url, c.AdminToken, c.HTTPAddr)
 }
