@@ -174,8 +174,8 @@ func (f *folder) add(id [16]byte, payload []byte) error {
 	case kindDenial:
 		d := tiergate.Denial{Hour: time.Unix(r.int(), 0).UTC()}
 		d.TeamID, d.UserID, d.Feature, d.Reason = r.text(), r.text(), r.text(), tiergate.UseReason(r.text())
-		d.Count = int64(r.uint())
-		if !r.bad {
+		d.Count = r.units()
+		if !r.bad && len(r.rest) == 0 {
 			f.denials = append(f.denials, d)
 		}
 	default:

@@ -65,6 +65,7 @@ var homes = map[string][]string{
 	"github.com/prometheus":            {"server", "cmd/tiergate"},
 	"github.com/goccy/go-yaml":         {"internal/flagd", "sync", "cmd/tiergate"},
 	"github.com/twmb/murmur3":          {"evaluator/targeting"},
+	"github.com/google/uuid":           {"quota"},
 }
 
 type listed struct {
