@@ -33,6 +33,14 @@ func (b *bencher) rooms(ctx context.Context) error {
 			nil,
 		},
 		{
+			"a use admitted in process: a quota's units taken from a lease", "./quota", "^BenchmarkAdmit$/^admit$",
+			map[string]float64{"Admit/admit": 1000},
+			nil,
+		},
+		{
+			"a use judged and looked at in process: flag, policy, limits, exceptions, what is left", "./evaluator", "^BenchmarkGate", nil, nil,
+		},
+		{
 			"which period it is", "./quota", "^BenchmarkCalendar$",
 			map[string]float64{"Calendar/same_hour": 50, "Calendar/same_day": 50, "Calendar/same_month": 50},
 			nil,

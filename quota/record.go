@@ -189,7 +189,12 @@ func (f *folder) add(id [16]byte, payload []byte) error {
 
 func (f *folder) addUse(id [16]byte, r *reader) {
 	identity := r.bytes()
-	at, units := r.int(), r.units()
+	at, units := time.Unix(0, r.int()).UTC(), r.units()
+	hour := at.Truncate(time.Hour).Unix()
+	if i, ok := f.index[foldKey{string(identity), hour}]; ok && f.fold(&f.usage[i], *r, units) {
+		r.rest = nil
+		return
+	}
 	u, bad := readIdentity(identity)
 	if bad {
 		r.bad = true
@@ -209,12 +214,36 @@ func (f *folder) addUse(id [16]byte, r *reader) {
 		r.bad = true
 		return
 	}
-	u.ID, u.At, u.Units, u.Events = uuidText(id), time.Unix(0, at).UTC(), units, 1
-	if has != 0 {
-		f.usage = append(f.usage, u)
-		return
+	u.ID, u.At, u.Units, u.Events = uuidText(id), at, units, 1
+	if has == 0 {
+		if f.index == nil {
+			f.index = map[foldKey]int{}
+		}
+		f.index[foldKey{string(identity), hour}] = len(f.usage)
 	}
-	f.fold(u, foldKey{string(identity), u.At.Truncate(time.Hour).Unix()})
+	f.usage = append(f.usage, u)
+}
+
+// fold adds a use to those of the same kind, of which r still has what each bucket gave. It
+// says whether it did: what has a key or metadata, or would bring a sum near an overflow,
+// stands alone.
+func (f *folder) fold(into *tiergate.Usage, r reader, units int64) bool {
+	const most = tiergate.MaxAmount
+	var spent [maxSpends]int64
+	fits := into.Units+units <= most
+	for i := range into.Spends {
+		spent[i] = r.units()
+		fits = fits && into.Spends[i].Units+spent[i] <= most
+	}
+	if has := r.byte(); r.bad || has != 0 || len(r.rest) > 0 || !fits {
+		return false
+	}
+	into.Units += units
+	into.Events++
+	for i := range into.Spends {
+		into.Spends[i].Units += spent[i]
+	}
+	return true
 }
 
 func readIdentity(identity []byte) (u tiergate.Usage, bad bool) {
@@ -226,30 +255,4 @@ func readIdentity(identity []byte) (u tiergate.Usage, bad bool) {
 		})
 	}
 	return u, r.bad || len(u.Spends) > maxSpends
-}
-
-// fold adds a use to those of the same kind. Sums stay far from an overflow: what would come
-// near it stands alone.
-func (f *folder) fold(u tiergate.Usage, key foldKey) {
-	const most = tiergate.MaxAmount
-	if i, ok := f.index[key]; ok {
-		into := &f.usage[i]
-		fits := into.Units+u.Units <= most
-		for j := range u.Spends {
-			fits = fits && into.Spends[j].Units+u.Spends[j].Units <= most
-		}
-		if fits {
-			into.Units += u.Units
-			into.Events++
-			for j := range u.Spends {
-				into.Spends[j].Units += u.Spends[j].Units
-			}
-			return
-		}
-	}
-	if f.index == nil {
-		f.index = map[foldKey]int{}
-	}
-	f.index[key] = len(f.usage)
-	f.usage = append(f.usage, u)
 }

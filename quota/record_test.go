@@ -121,3 +121,14 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkFolder(b *testing.B) {
+	record := appendUse(nil, take(Claim{}), time.Unix(1, 2), []spent{{bucket: tiergate.Bucket{Limit: "exports", Scope: "team", Subject: "acme", Period: "2026-11"}, holder: uuidText([16]byte{}), units: 3}})
+	b.ReportAllocs()
+	var f folder
+	for b.Loop() {
+		if err := f.add([16]byte{}, record); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
