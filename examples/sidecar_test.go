@@ -1,54 +1,67 @@
 package examples_test
 
 import (
-	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/tiergate/tiergate"
-	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/demo"
-	"github.com/tiergate/tiergate/internal/listen"
-	"github.com/tiergate/tiergate/quota"
-	"github.com/tiergate/tiergate/server"
-	"github.com/tiergate/tiergate/server/decision"
+	"github.com/tiergate/tiergate/postgres"
+	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
-// sidecar runs what answers the examples until the test ends, and returns its address: all that
-// a sidecar has between its door and its usage log, with the demo data and a ledger in memory.
+// TestMain gives the tests a Postgres.
+func TestMain(m *testing.M) {
+	code := pgtest.Run(m)
+	_ = os.RemoveAll(tiergateDir)
+	os.Exit(code)
+}
+
+var (
+	tiergateDir string
+	tiergateBin = sync.OnceValues(func() (string, error) {
+		var err error
+		if tiergateDir, err = os.MkdirTemp("", "tiergate-examples-"); err != nil {
+			return "", err
+		}
+		bin := filepath.Join(tiergateDir, "tiergate")
+		return bin, exec.Command("go", "build", "-o", bin, "../cmd/tiergate").Run()
+	})
+)
+
+// sidecar runs a sidecar over a Postgres with the demo data until the test ends, and returns
+// its address.
 func sidecar(t *testing.T) (addr string) {
 	t.Helper()
-	engine := evaluator.New(evaluator.Options{})
-	err := engine.Apply(t.Context(), tiergate.Revision{
-		Resume: tiergate.Resume{Epoch: "0123456789abcdef", Rev: 7}, Whole: true, Changes: tiergate.ChangesOf(demo.Data()...),
-	})
+	bin, err := tiergateBin()
+	if err != nil {
+		t.Fatalf("build tiergate: %v", err)
+	}
+	url := pgtest.New(t)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger := new(quota.Memory)
-	counter, err := quota.Open(quota.Options{Ledger: ledger, Reservations: ledger, Gauges: ledger, Dir: t.TempDir(), Patience: 20 * time.Second})
-	if err != nil {
+	defer db.Close()
+	if _, err := db.SeedDemo(t.Context(), demo.Data()); err != nil {
 		t.Fatal(err)
 	}
-	gate := evaluator.NewGate(engine, counter)
-	door := decision.New(decision.Config{Evaluator: engine, Gate: gate, Reservations: gate, Gauges: gate})
-	ln, err := listen.Listen("127.0.0.1:0", listen.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, server.NewApp(server.Config{}, door), ln, 5*time.Second) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
+	addr, ops := freePort(t), freePort(t)
+	start(t, bin, "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", ops, "--data-dir", t.TempDir(), "--log-level", "warn")
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		resp, err := http.Get("http://" + ops + "/readyz")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return addr
+			}
 		}
-		ending, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := counter.Close(ending); err != nil {
-			t.Errorf("close the usage log: %v", err)
+		if time.Now().After(end) {
+			t.Fatalf("the sidecar is not ready after half a minute: %v", err)
 		}
-	})
-	return ln.Addr().String()
+	}
 }

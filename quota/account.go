@@ -52,6 +52,9 @@ type waiter struct {
 	units, amount int64
 	asked         bool // an exchange that asks for it is on its way
 	done          chan verdict
+	// In whose name, and under which fence of the lease, it got them.
+	holder string
+	fence  int64
 }
 
 // A verdict is what a waiter hears.
@@ -159,6 +162,7 @@ func (a *account) hear(ask *tiergate.LeaseAsk, answer *tiergate.LeaseAnswer, now
 	for _, w := range a.queue {
 		switch {
 		case a.spendable(now, deadline) && a.spend(w.units, w.amount):
+			w.holder, w.fence = a.holder, a.fence
 			w.done <- got
 		case !w.asked:
 			kept = append(kept, w)

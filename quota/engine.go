@@ -160,14 +160,11 @@ func (e *Engine) spend(ctx context.Context, c *Claim, now int64) (spent, verdict
 		if known {
 			a.mu.Unlock()
 		} else {
-			v = e.wait(ctx, a, c)
+			v = e.wait(ctx, a, c, &s)
 			now = e.now()
 		}
 		switch v {
 		case got:
-			a.mu.Lock()
-			s.holder, s.fence = a.holder, a.fence
-			a.mu.Unlock()
 			return s, got
 		case elsewhen:
 			continue
@@ -211,9 +208,9 @@ func (e *Engine) refused(a *account, c *Claim, now int64) (verdict, bool) {
 // away says that the ledger did not answer when it was last asked.
 func (e *Engine) away() bool { return e.awayAt.Load() != 0 }
 
-// wait queues for units and returns what became of it. It is called with a.mu held, and
-// returns without.
-func (e *Engine) wait(ctx context.Context, a *account, c *Claim) verdict {
+// wait queues for units and returns what became of it, with whose they are in s. It is called
+// with a.mu held, and returns without.
+func (e *Engine) wait(ctx context.Context, a *account, c *Claim, s *spent) verdict {
 	w := &waiter{units: c.Units, amount: c.Amount, done: make(chan verdict, 1)}
 	a.queue = append(a.queue, w)
 	a.mu.Unlock()
@@ -222,6 +219,7 @@ func (e *Engine) wait(ctx context.Context, a *account, c *Claim) verdict {
 	defer timer.Stop()
 	select {
 	case v := <-w.done:
+		s.holder, s.fence = w.holder, w.fence
 		return v
 	case <-timer.C:
 	case <-ctx.Done():
@@ -232,7 +230,9 @@ func (e *Engine) wait(ctx context.Context, a *account, c *Claim) verdict {
 	if gone {
 		return away
 	}
-	return <-w.done
+	v := <-w.done
+	s.holder, s.fence = w.holder, w.fence
+	return v
 }
 
 // fallBack does what the limit says for the time when the ledger is away.

@@ -236,6 +236,7 @@ func (e *Engine) forget(over []*account) {
 			a.closed = true
 			delete(e.accounts, a.bucket)
 			a.slot.free()
+			a.slot = nil // somebody may still undo a use
 		}
 		a.mu.Unlock()
 	}
