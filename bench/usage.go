@@ -33,12 +33,29 @@ func (b *bencher) usage(ctx context.Context) error {
 	if err := b.durable(ctx, url); err != nil {
 		return err
 	}
+	if err := b.recovery(ctx); err != nil {
+		return err
+	}
 	b.out.begin("Postgres transactions of everything that sidecars do, for a million uses of one limit")
 	for _, n := range []int{1, 4, 16} {
 		if err := b.transactions(ctx, url, n); err != nil {
 			return fmt.Errorf("%d sidecars: %w", n, err)
 		}
 	}
+	return nil
+}
+
+// recovery measures how long a process that starts takes to read a full usage log.
+func (b *bencher) recovery(ctx context.Context) error {
+	if b.quick {
+		return nil // it writes a gigabyte
+	}
+	b.out.begin("opening a full usage log of 1 GiB")
+	found, names, err := b.goBench(ctx, "./quota/spool", "^BenchmarkOpen_1GB$", "1x")
+	if err != nil {
+		return err
+	}
+	b.out.row(names[0], cell{"ms", found[names[0]]["ns/op"] / 1e6, bound{}}, cell{"records", found[names[0]]["records"], bound{}})
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // The features that callers use, and what the limits allow each subject.
 const (
-	tightAmount   = 400 // of "tight", per team and ever, for each minute of the run
+	tightAmount   = 200 // of "tight", per team and ever, for each minute of the run
 	userAmount    = 10  // of "exports", per user and ever, for each minute
 	jobsAmount    = 40  // of "jobs", per team and ever, for each minute
 	jobSlots      = 6
