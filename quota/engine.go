@@ -46,6 +46,7 @@ type Engine struct {
 
 	mu       sync.RWMutex
 	accounts map[tiergate.Bucket]*account
+	idle     forgotten // accounts of before
 
 	deadline atomic.Int64 // nothing is spent from then on until the ledger is heard
 	heard    atomic.Pointer[ledgerTime]
@@ -120,6 +121,11 @@ func (e *Engine) open(key tiergate.Bucket, period tiergate.Period, c *Claim, now
 	var err error
 	if a.slot, err = holder.counters.slot(key); err != nil {
 		return nil
+	}
+	if a.holding = e.idle.take(key); a.fence > 0 {
+		a.counted = a.spent
+		a.slot.upload(a.spent)
+		a.kept()
 	}
 	e.accounts[a.bucket] = a
 	return a

@@ -126,3 +126,35 @@ func BenchmarkAdmit(b *testing.B) {
 		}
 	})
 }
+
+// A counter that nobody used for a while is forgotten here. Used again, it goes on where it
+// was: what is handed out is set aside in the ledger, and the limit is what it was.
+func TestEngine_goes_on_where_a_forgotten_counter_was(t *testing.T) {
+	ledger := &Memory{}
+	e := open(t, ledger, t.TempDir())
+	c := monthly(t, 100, 1)
+	admitted := 0
+	for round := range 3 {
+		for range 10 {
+			if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+				t.Fatalf("in round %d a use is %s", round, r)
+			}
+			admitted++
+		}
+		eventuallyIs(t, "the counter is forgotten", func() bool {
+			if a := e.known(&c); a != nil { // as if an hour had passed
+				a.mu.Lock()
+				a.usedAt = e.now() - int64(time.Hour)
+				a.mu.Unlock()
+			}
+			e.sweep(e.now())
+			return e.Stats().Leases == 0
+		})
+		if b := bucketOf(t, ledger); b.used != int64(admitted) || b.leased != 0 {
+			t.Errorf("after %d uses %d are used and %d leased", admitted, b.used, b.leased)
+		}
+	}
+	if admitted += useUp(t, e, c); admitted != 100 {
+		t.Errorf("%d of 100 were admitted", admitted)
+	}
+}

@@ -223,16 +223,16 @@ func (e *Engine) sweep(now int64) {
 		}
 	}
 	e.mu.RUnlock()
-	e.forget(over)
+	e.forget(over, ledger)
 }
 
 // forget closes accounts, unless somebody uses them again.
-func (e *Engine) forget(over []*account) {
+func (e *Engine) forget(over []*account, ledger time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, a := range over {
 		a.mu.Lock()
-		if len(a.queue) == 0 && !a.listed.Load() && a.settled() && (a.fence == 0 || a.sealed) {
+		if len(a.queue) == 0 && !a.listed.Load() && a.settled() && (a.fence == 0 || a.sealed) && e.idle.add(a, ledger) {
 			a.closed = true
 			delete(e.accounts, a.bucket)
 			a.slot.free()

@@ -89,6 +89,7 @@ func (e *Engine) reincarnate() error {
 	defer e.mu.Unlock()
 	former := e.holder.Swap(holder)
 	e.deadline.Store(0)
+	e.idle = forgotten{}
 	for _, a := range e.accounts {
 		a.mu.Lock()
 		a.holding, a.holder, a.told = holding{}, holder.id, false
