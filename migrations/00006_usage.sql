@@ -317,7 +317,7 @@ begin
     when 'buckets' then -- of periods that are over, with whatever was forfeited in them, and empty ones
       delete from rate_shares where expires_at < ledger_now() - interval '1 day';
       v_ids := array(
-        select id from buckets b where (b.period <> '' and coalesce(b.ends_at, b.touched_at) < p_before and b.reserved = 0
+        select id from buckets b where (b.period <> '' and b.ends_at < p_before and b.reserved = 0 -- not one that never ends
             or b.touched_at < p_before and (b.used, b.leased, b.reserved, b.forfeited) = (0, 0, 0, 0)
               and not exists (select from rate_shares r where r.bucket = b.id))
           and not exists (select from leases l where l.bucket = b.id and l.state = 'ACTIVE')

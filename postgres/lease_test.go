@@ -242,7 +242,7 @@ func TestRetain_of_what_counts(t *testing.T) {
 	if done, err := o.admin.Retain(t.Context(), postgres.Retention{}); err != nil || done.Rows != 0 {
 		t.Errorf("nothing is old, and %+v went (%v)", done, err)
 	}
-	pgtest.Exec(t, o.url, `update buckets set touched_at = touched_at - interval '500 days'`, `update holders set expires_at = expires_at - interval '500 days', lost = true`,
+	pgtest.Exec(t, o.url, `update buckets set touched_at = touched_at - interval '500 days'`, `update buckets set ends_at = touched_at where period <> ''`, `update holders set expires_at = expires_at - interval '500 days', lost = true`,
 		`update leases set state = 'FORFEIT' where state = 'ACTIVE'`, `update buckets set forfeited = forfeited + leased, leased = 0`,
 		`update rate_shares set expires_at = expires_at - interval '2 days'`, `update reservations set settled_at = settled_at - interval '100 days'`)
 	if _, err := o.admin.Retain(t.Context(), postgres.Retention{}); err != nil {
@@ -255,4 +255,14 @@ func TestRetain_of_what_counts(t *testing.T) {
 		t.Errorf("what is left is %q, want %q (%v)", left, want, err)
 	}
 	ledgertest.Check(t, o.Sums())
+
+	// A period that never ends is never over, however long nobody came.
+	pgtest.Exec(t, o.url, `insert into buckets (limit_key, scope, subject, period, used, touched_at) values ('ever', 'team', 'acme', 'lifetime', 3, now() - interval '900 days')`)
+	if _, err := o.admin.Retain(t.Context(), postgres.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	var used int64
+	if err := pgtest.Connect(t, o.url).QueryRow(t.Context(), `select used from buckets where period = 'lifetime'`).Scan(&used); err != nil || used != 3 {
+		t.Errorf("of a lifetime's three units %d are remembered, %v", used, err)
+	}
 }

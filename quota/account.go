@@ -166,7 +166,7 @@ func (a *account) hear(ask *tiergate.LeaseAsk, answer *tiergate.LeaseAnswer, now
 			w.done <- got
 		case !w.asked:
 			kept = append(kept, w)
-		case answer.OutOfPeriod:
+		case answer.OutOfPeriod, now >= a.ends: // or nearly: see margin
 			w.done <- elsewhen
 		case answer.Learning:
 			w.done <- away

@@ -173,6 +173,10 @@ func (e *Engine) spend(ctx context.Context, c *Claim, now int64) (spent, verdict
 		case got:
 			return s, got
 		case elsewhen:
+			if a.period.Holds(e.Now()) { // in its last moments nothing more is spent of a period
+				sleep(ctx, margin)
+				now = e.now()
+			}
 			continue
 		case away:
 			return e.fallBack(a, c, now)

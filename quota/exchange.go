@@ -66,7 +66,7 @@ func (e *Engine) exchange(ctx context.Context, tokens *chain) (again bool, err e
 	now := e.now()
 	accounts, again := e.listed()
 	x := tiergate.Exchange{Holder: e.holder.Load().id, Asks: make([]tiergate.LeaseAsk, len(accounts)), Rates: e.shares.asks(now)}
-	if len(accounts)+len(x.Rates) == 0 && !e.holds() {
+	if len(accounts)+len(x.Rates) == 0 && !e.holds() && !e.away() {
 		return false, nil
 	}
 	x.Previous, x.Token = tokens.next(uuid.NewString)
@@ -168,6 +168,8 @@ func (e *Engine) unheard(ctx context.Context, err error, accounts []*account, to
 		e.log.Error("the ledger took another process for this one: starting anew as another holder, what was held is set aside", "holder", e.holder.Load().id)
 		*tokens = chain{}
 		e.counts.fenced.Add(1)
+		e.deadline.Store(0) // whatever comes of the new name, nothing is spent under the old one
+		e.awayAt.Store(e.now())
 		if err := e.reincarnate(); err != nil {
 			e.log.Error("no counters for a new holder", "error", err)
 		}

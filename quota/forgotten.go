@@ -14,7 +14,8 @@ const maxForgotten = 1 << 20
 // holder lives. The ledger adds up what a holder was granted and what it reported of a bucket
 // over its whole life; one that began anew would be granted again what it has used.
 type forgotten struct {
-	of map[[2]int64]trace // by the name of the bucket
+	of      map[[2]int64]trace // by the name of the bucket
+	thinned time.Time          // when it was last looked through
 }
 
 // A trace is a lease that was given back: its last fence, what was spent under all of them,
@@ -53,6 +54,10 @@ func (f *forgotten) take(b tiergate.Bucket) holding {
 
 // thin forgets what nobody can use again.
 func (f *forgotten) thin(ledger time.Time) bool {
+	if ledger.Sub(f.thinned).Abs() < time.Hour {
+		return false
+	}
+	f.thinned = ledger
 	before, old := len(f.of), ledger.Add(-7*24*time.Hour).Unix()
 	for name, t := range f.of {
 		if t.ends != 0 && t.ends < old {

@@ -102,12 +102,16 @@ func (e *Engine) reincarnate() error {
 // findFormer finds the counter files of former processes, and abandons those that cannot be
 // trusted.
 func (e *Engine) findFormer() error {
-	paths, err := filepath.Glob(filepath.Join(e.options.Dir, countersName+"*"))
+	files, err := os.ReadDir(e.options.Dir)
 	if err != nil {
 		return err
 	}
 	found := e.usage.Recovery()
-	for _, path := range paths {
+	for _, file := range files {
+		if !strings.HasPrefix(file.Name(), countersName) {
+			continue
+		}
+		path := filepath.Join(e.options.Dir, file.Name())
 		h, err := readCounters(path)
 		switch {
 		case err != nil:
@@ -157,7 +161,7 @@ func (e *Engine) leave(ctx context.Context) error {
 		}
 		if err != nil {
 			e.log.Warn("usage stays on disk until the next start", "error", err)
-			return holder.counters.close(false)
+			return e.closeCounters(holder.counters, false)
 		}
 	}
 	previous, token := tokensIn(holder.counters.data)
@@ -167,5 +171,14 @@ func (e *Engine) leave(ctx context.Context) error {
 	if err != nil {
 		e.log.Warn("what is held stays so until the next start", "error", err)
 	}
-	return holder.counters.close(err == nil)
+	return e.closeCounters(holder.counters, err == nil)
+}
+
+// closeCounters gives the counter file up. While a call is still under way, which waits for a
+// disk that hangs, the memory stays mapped: it will write to it.
+func (e *Engine) closeCounters(c *counters, remove bool) error {
+	if e.active.Load() == 0 {
+		return c.close(remove)
+	}
+	return c.file.Close()
 }

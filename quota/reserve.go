@@ -14,7 +14,8 @@ import (
 // are those of a tiergate.ReservationLedger that are not about limits.
 func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, ttl time.Duration, states []tiergate.LimitState) (Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
 	none := tiergate.Reservation{}
-	if e.options.Reservations == nil {
+	defer e.active.Add(-1)
+	if e.active.Add(1); e.options.Reservations == nil || e.stopping.Load() {
 		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1}, none, states, nil
 	}
 	if id == "" {

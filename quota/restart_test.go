@@ -249,7 +249,7 @@ func TestEngine_is_fenced_when_another_speaks_in_its_name(t *testing.T) {
 	if _, err := ledger.Exchange(t.Context(), tiergate.Exchange{Holder: name, Previous: token, Token: "a clone's"}); err != nil {
 		t.Fatal(err)
 	}
-	eventuallyIs(t, "the process has another name", func() bool { return e.holder.Load().id != name })
+	eventuallyIs(t, "the process has another name", func() bool { return e.holder.Load().id != name && !e.away() })
 	later.Store(true)
 	n := useUp(t, e, c)
 	b := bucketOf(t, ledger)

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/tiergate/tiergate"
 )
@@ -17,7 +18,7 @@ type rateShare struct {
 	amount, rev int64
 	millionths  int64
 	until       int64 // on the engine's clock; 0 before the ledger said anything
-	usedAt      int64
+	usedAt      atomic.Int64
 }
 
 // maxShares is how many shared rates are asked for at once; others get the fallback.
@@ -32,6 +33,7 @@ func (s *shares) of(c *Claim, now, fallback int64) (millionths int64, news bool)
 	r := s.byRate[key]
 	if r != nil && r.amount == c.Amount && now < r.until {
 		millionths = r.millionths
+		r.usedAt.Store(now)
 		s.mu.RUnlock()
 		return millionths, false
 	}
@@ -49,7 +51,8 @@ func (s *shares) of(c *Claim, now, fallback int64) (millionths int64, news bool)
 		s.byRate[r.bucket] = r
 		news = true
 	}
-	r.amount, r.rev, r.usedAt = c.Amount, c.Rev, now
+	r.amount, r.rev = c.Amount, c.Rev
+	r.usedAt.Store(now)
 	if now < r.until {
 		return r.millionths, news
 	}
@@ -62,7 +65,7 @@ func (s *shares) asks(now int64) []tiergate.RateAsk {
 	defer s.mu.Unlock()
 	var asks []tiergate.RateAsk
 	for key, r := range s.byRate {
-		if now-r.usedAt > idleFor && now >= r.until {
+		if now-r.usedAt.Load() > idleFor {
 			delete(s.byRate, key)
 			continue
 		}

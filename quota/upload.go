@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -107,9 +108,11 @@ func (e *Engine) fold(records []spool.Record) ([]tiergate.Usage, []tiergate.Deni
 // our log has never been at, somebody else writes a log of the same name.
 func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	e.log.Warn("the ledger has counted the usage log up to another place", "from", u.From, "to", u.To, "ledger", at.At)
+	counted := e.ahead(u.From, at.At)
 	err := e.usage.Rewind(at.At, at.Hash)
 	switch {
 	case err == nil:
+		e.uploaded(counted)
 		return nil
 	case errors.Is(err, spool.ErrNotKept):
 		e.log.Error("the ledger has lost usage that is no longer kept here", "from", at.At, "to", u.From)
@@ -120,6 +123,19 @@ func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	}
 	e.counts.conflicts.Add(1)
 	return err
+}
+
+// ahead returns the usage between two places of the log, the first of which is the cursor's.
+func (e *Engine) ahead(from, to int64) []tiergate.Usage {
+	if to <= from {
+		return nil
+	}
+	batch, err := e.usage.Read(int(to-from), math.MaxInt32)
+	if err != nil || batch.To != to {
+		return nil // it is not noted as counted, and so what was held is not forgotten
+	}
+	usage, _ := e.fold(batch.Records)
+	return usage
 }
 
 // uploaded notes what the ledger has counted.

@@ -25,6 +25,8 @@ type configCmd struct {
 	adminOptions
 	demoOptions
 	roleOptions
+	usageOptions
+	retentionOptions
 	Database string `help:"The database, postgres://…" placeholder:"URL"`
 }
 
