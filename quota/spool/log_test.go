@@ -304,7 +304,7 @@ func TestOpen_quarantines_a_damaged_segment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[headerSize+bytes.IndexByte(data[headerSize:], 'e')] = 'x'
+	data[headerSize+bytes.Index(data[headerSize:], []byte("eeee"))] = 'x'
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
