@@ -1,6 +1,7 @@
 package evaluator
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
@@ -76,7 +77,7 @@ func (q *question) conclude(o *quota.Outcome, states []tiergate.LimitState) tier
 	v := &q.verdict
 	v.Allow, v.Reason, v.Limits = o.Reason == tiergate.UseAllowed, o.Reason, states
 	v.RetryAfter, v.Replayed = o.RetryAfter, o.Replayed
-	if v.Message = q.message; q.message == "" {
+	if v.Message = cmp.Or(q.message, o.Message); v.Message == "" {
 		v.Message = messageOf(o.Reason)
 	}
 	if o.Denied >= 0 && o.Denied < len(q.take.Claims) {

@@ -50,6 +50,7 @@ type Outcome struct {
 	Reason     tiergate.UseReason // UseAllowed, or why not
 	Denied     int                // the index of the claim that denied; −1 for none
 	RetryAfter time.Duration      // when asking again may help; 0 is not known
+	Message    string             // for people, where more is known than the reason says; else ""
 	ID         [16]byte           // of the usage record, a UUID of version 7; zero for none
 	Replayed   bool
 }

@@ -2,12 +2,14 @@ package quota
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/quota/spool"
 )
 
 // A draft is what one call gathers, kept for the next.
@@ -55,39 +57,59 @@ func (d *draft) free() {
 // Consume takes all of a use's claims or none, and records the use durably before it returns.
 // States are appended to states, one for each claim. What is denied leaves no trace but a
 // count. An error is Conflict or KeyReused, about the use's key.
-func (e *Engine) Consume(ctx context.Context, t *Take, states []tiergate.LimitState) (Outcome, []tiergate.LimitState, error) {
+func (e *Engine) Consume(ctx context.Context, t *Take, states []tiergate.LimitState) (out Outcome, left []tiergate.LimitState, err error) {
 	defer e.active.Add(-1)
 	if e.active.Add(1); e.stopping.Load() {
-		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}, states, nil
+		return e.ending(), states, nil
 	}
-	if t.Key != nil { // 1. a key that is known answers as it did
-		known, err := e.replays.begin(t.Key)
-		if err != nil {
-			return Outcome{Denied: -1}, states, err
-		}
-		if known != nil {
-			return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, e.states(t, states), nil
-		}
+	out, known, err := e.claimKey(t) // 1. a key that is known answers as it did
+	switch {
+	case err != nil:
+		return out, states, err
+	case known:
+		return out, e.states(t, states), nil
 	}
+	defer e.settleKey(t, &out)
 	d := drafts.Get().(*draft)
 	defer d.free()
-	out := e.admit(ctx, t, d) // 2. each limit has room for it …
-	if out.Reason == tiergate.UseAllowed {
-		out = e.record(t, d, t.Key) // 3. … and it is on disk …
+	if out = e.admit(ctx, t, d); out.Reason == tiergate.UseAllowed { // 2. each limit has room for it …
+		out = e.record(t, d) // 3. … and it is on disk …
 	}
 	if out.Reason != tiergate.UseAllowed {
 		e.undoAll(t, d) // … or nothing has happened
 		e.deny(t, out.Reason)
-	} else {
-		e.counts.accepted.Add(1)
-	}
-	if t.Key != nil {
-		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
 	}
 	first := len(states)
 	states = e.states(t, states) // 4. what is left
 	d.fill(states, first, e.Now())
 	return out, states, nil
+}
+
+// ending is the outcome of a call that comes when the process ends.
+func (e *Engine) ending() Outcome {
+	return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}
+}
+
+// claimKey begins a use under its key, if it has one, which settleKey has to end; known says
+// that the use has been taken before, and out is what became of it.
+func (e *Engine) claimKey(t *Take) (out Outcome, known bool, err error) {
+	out = Outcome{Denied: -1}
+	if t.Key == nil {
+		return out, false, nil
+	}
+	before, err := e.replays.begin(t.Key)
+	if before == nil {
+		return out, false, err
+	}
+	return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: before.id, Replayed: true}, true, nil
+}
+
+// settleKey says what became of the use under a key. It is deferred: after a panic the key is
+// free again.
+func (e *Engine) settleKey(t *Take, out *Outcome) {
+	if t.Key != nil {
+		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
+	}
 }
 
 // admit takes the claims: rates first, which cost nothing to look at, then slots, then units.
@@ -191,7 +213,7 @@ func (e *Engine) undoAll(t *Take, d *draft) {
 
 // record writes the use into the usage log and waits until it is durable. When it cannot be
 // written, nobody may say that the use was admitted.
-func (e *Engine) record(t *Take, d *draft, key *tiergate.UsageKey) Outcome {
+func (e *Engine) record(t *Take, d *draft) Outcome {
 	id := newID()
 	at := t.At
 	if at.IsZero() {
@@ -200,15 +222,24 @@ func (e *Engine) record(t *Take, d *draft, key *tiergate.UsageKey) Outcome {
 	d.payload = appendUse(d.payload[:0], t, at, d.spends)
 	ticket, err := e.usage.Append(id, d.payload)
 	if err != nil {
-		e.counts.unrecorded.Add(1)
-		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}
+		return e.unrecorded(err)
 	}
 	if err := ticket.Wait(context.Background()); err != nil {
-		e.counts.unrecorded.Add(1)
 		d.spends = d.spends[:0] // nobody knows whether it is on disk: the units stay spent
-		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}
+		return e.unrecorded(err)
 	}
+	e.counts.accepted.Add(1)
 	return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: id}
+}
+
+// unrecorded is the outcome of a use that the usage log did not take.
+func (e *Engine) unrecorded(err error) Outcome {
+	e.counts.unrecorded.Add(1)
+	out := Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second, Message: "Usage cannot be recorded"}
+	if errors.Is(err, spool.ErrFull) {
+		out.Message = "The usage log is full"
+	}
+	return out
 }
 
 // newID mints a UUID of version 7.
@@ -225,20 +256,16 @@ func uuidText(id [16]byte) string { return uuid.UUID(id).String() }
 // Track records that a use has happened. No limit refuses it: what it took is debited when
 // the ledger counts it. Claims of other limits than quotas are passed over. Errors as
 // Consume's; UseUnavailable when it cannot be recorded.
-func (e *Engine) Track(_ context.Context, t *Take) (Outcome, error) {
+func (e *Engine) Track(_ context.Context, t *Take) (out Outcome, err error) {
 	defer e.active.Add(-1)
 	if e.active.Add(1); e.stopping.Load() {
-		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second}, nil
+		return e.ending(), nil
 	}
-	if t.Key != nil {
-		known, err := e.replays.begin(t.Key)
-		if err != nil {
-			return Outcome{Denied: -1}, err
-		}
-		if known != nil {
-			return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, nil
-		}
+	out, known, err := e.claimKey(t)
+	if known || err != nil {
+		return out, err
 	}
+	defer e.settleKey(t, &out)
 	d := drafts.Get().(*draft)
 	defer d.free()
 	at := t.At
@@ -254,13 +281,7 @@ func (e *Engine) Track(_ context.Context, t *Take) (Outcome, error) {
 			d.spends = append(d.spends, spent{bucket: b, units: c.Units})
 		}
 	}
-	out := e.record(t, d, t.Key)
-	if out.Reason == tiergate.UseAllowed {
-		e.counts.accepted.Add(1)
-	}
-	if t.Key != nil {
-		e.replays.end(t.Key, out.Reason == tiergate.UseAllowed, out.ID)
-	}
+	out = e.record(t, d)
 	return out, nil
 }
 
