@@ -49,9 +49,10 @@ type account struct {
 
 // A waiter is a call that needs more units than there are at hand.
 type waiter struct {
-	units, amount int64
-	asked         bool // an exchange that asks for it is on its way
-	done          chan verdict
+	units       int64
+	amount, rev int64 // what the limit allows its caller, as of a revision
+	asked       bool  // an exchange that asks for it is on its way
+	done        chan verdict
 	// In whose name, and under which fence of the lease, it got them.
 	holder string
 	fence  int64
@@ -128,19 +129,16 @@ func (a *account) measure(now int64) {
 func (a *account) message(now int64) tiergate.LeaseAsk {
 	a.measure(now)
 	ask := tiergate.LeaseAsk{Bucket: a.bucket, Period: a.period, Amount: a.amount, Rev: a.rev, Want: a.target(now)}
-	lowest := a.amount
 	for _, w := range a.queue {
 		w.asked = true
 		ask.Need += w.units
 		if ask.Least == 0 || w.units < ask.Least {
 			ask.Least = w.units
 		}
-		lowest = min(lowest, w.amount)
+		if w.amount < ask.Amount { // the lowest counts, as of when it was so
+			ask.Amount, ask.Rev = w.amount, w.rev
+		}
 	}
-	if lowest < a.under && a.rest() > 0 { // a lower limit: see holding.spend
-		a.drop()
-	}
-	ask.Amount = lowest
 	if ask.Need > 0 {
 		ask.Need += a.reserve
 		ask.Want = max(ask.Want, ask.Need)

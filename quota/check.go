@@ -85,10 +85,7 @@ func (e *Engine) atHand(c *Claim) int64 {
 
 // known returns the account of a claim, nil when there is none.
 func (e *Engine) known(c *Claim) *account {
-	key := tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}
-	if c.Calendar != nil {
-		key.Period = c.Calendar.At(e.Now()).ID
-	}
+	key := e.bucketOf(c)
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.accounts[key]

@@ -58,7 +58,9 @@ type Engine struct {
 	list     []*account    // those that the next exchange asks for
 	former   []predecessor // holders of before that are not retired yet; the upload loop's …
 	formers  atomic.Int64  // … and how many
-	lost     bool          // the ledger has lost what is not kept; the upload loop's
+	lost     bool          // the ledger has lost what is not kept; the upload loop's …
+	doubt    bool          // … and so is this: some use in this process's name may never be counted …
+	began    int64         // … and this: the place in the log from which on usage is in its name
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	stopping atomic.Bool
@@ -90,7 +92,17 @@ func (e *Engine) Now() time.Time {
 	return h.at.Add(time.Duration(e.now() - h.mono))
 }
 
-// account returns the account of a claim for the period that it is now.
+// bucketOf is the bucket of a claim for the period that it is now.
+func (e *Engine) bucketOf(c *Claim) tiergate.Bucket {
+	key := tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}
+	if c.Calendar != nil {
+		key.Period = c.Calendar.At(e.Now()).ID
+	}
+	return key
+}
+
+// account returns the account of a claim for the period that it is now, nil when there are
+// too many.
 func (e *Engine) account(c *Claim, now int64) *account {
 	key := tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}
 	var period tiergate.Period
@@ -144,6 +156,9 @@ type spent struct {
 func (e *Engine) spend(ctx context.Context, c *Claim, now int64) (spent, verdict) {
 	for range 4 { // the period may end while we wait
 		a := e.account(c, now)
+		if a == nil && c.Fallback.Allow {
+			return spent{bucket: e.bucketOf(c), units: c.Units}, got
+		}
 		if a == nil {
 			return spent{}, away
 		}
@@ -221,7 +236,7 @@ func (e *Engine) away() bool { return e.awayAt.Load() != 0 }
 // wait queues for units and returns what became of it, with whose they are in s. It is called
 // with a.mu held, and returns without.
 func (e *Engine) wait(ctx context.Context, a *account, c *Claim, s *spent) verdict {
-	w := &waiter{units: c.Units, amount: c.Amount, done: make(chan verdict, 1)}
+	w := &waiter{units: c.Units, amount: c.Amount, rev: c.Rev, done: make(chan verdict, 1)}
 	a.queue = append(a.queue, w)
 	a.mu.Unlock()
 	e.enlist(a)

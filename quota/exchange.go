@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -98,7 +99,7 @@ func (e *Engine) listed() (accounts []*account, more bool) {
 	defer e.listMu.Unlock()
 	n := min(len(e.list), maxAsks)
 	accounts = append(accounts, e.list[:n]...)
-	e.list = append(e.list[:0], e.list[n:]...)
+	e.list = slices.Delete(e.list, 0, n)
 	for _, a := range accounts {
 		a.listed.Store(false)
 	}

@@ -52,7 +52,7 @@ func (e *Engine) begin() error {
 	if err := e.findFormer(); err != nil {
 		return err
 	}
-	err := e.usage.Walk(func(r spool.Record) error { // the keys of what is not uploaded yet
+	err := e.usage.Walk(func(r spool.Record) error { // the keys of all usage that is kept
 		if key, ok := keyOf(r.Payload); ok {
 			e.replays.restore(&key, r.ID)
 		}
@@ -61,6 +61,7 @@ func (e *Engine) begin() error {
 	if err != nil {
 		return fmt.Errorf("read the usage log: %w", err)
 	}
+	e.began = e.usage.End()
 	holder, err := e.incarnate()
 	if err != nil {
 		return err
@@ -90,13 +91,16 @@ func (e *Engine) reincarnate() error {
 	former := e.holder.Swap(holder)
 	e.deadline.Store(0)
 	e.idle = forgotten{}
+	var failed error
 	for _, a := range e.accounts {
 		a.mu.Lock()
 		a.holding, a.holder, a.told = holding{}, holder.id, false
-		a.slot, err = holder.counters.slot(a.bucket)
+		if a.slot, err = holder.counters.slot(a.bucket); err != nil {
+			failed = err
+		}
 		a.mu.Unlock()
 	}
-	return errors.Join(err, former.counters.close(true))
+	return errors.Join(failed, former.counters.close(true))
 }
 
 // findFormer finds the counter files of former processes, and abandons those that cannot be
@@ -151,7 +155,8 @@ func (e *Engine) Close(ctx context.Context) error {
 	return errors.Join(err, e.usage.Close())
 }
 
-// leave uploads what is left and retires the holder.
+// leave uploads what is left and retires the holder, if all that was used in its name is
+// counted.
 func (e *Engine) leave(ctx context.Context) error {
 	holder := e.holder.Load()
 	for ctx.Err() == nil {
@@ -163,6 +168,13 @@ func (e *Engine) leave(ctx context.Context) error {
 			e.log.Warn("usage stays on disk until the next start", "error", err)
 			return e.closeCounters(holder.counters, false)
 		}
+	}
+	switch {
+	case ctx.Err() != nil, e.active.Load() > 0:
+		return e.closeCounters(holder.counters, false)
+	case e.doubt:
+		e.abandon(&formerHolder{path: holder.counters.path, head: holder.counters.head}, "some of its usage was lost")
+		return e.closeCounters(holder.counters, false)
 	}
 	previous, token := tokensIn(holder.counters.data)
 	err := e.options.Ledger.Retire(ctx, tiergate.Retirement{

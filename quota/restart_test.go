@@ -199,9 +199,16 @@ func TestEngine_after_a_kill_replays_a_key(t *testing.T) {
 	line.cut.Store(true)
 	crash(t, e)
 	line.cut.Store(false)
-	again, _, err := openLine(t, line, dir).Consume(t.Context(), u, nil)
+	e = doomed(t, line, dir)
+	again, _, err := e.Consume(t.Context(), u, nil)
 	if err != nil || !again.Replayed || again.ID != first.ID {
 		t.Errorf("again: %+v, %v; first: %+v", again, err, first)
+	}
+	eventuallyIs(t, "the usage has been counted", func() bool { return e.Stats().Spool.Records == 0 })
+	crash(t, e)
+	third, _, err := openLine(t, line, dir).Consume(t.Context(), u, nil)
+	if err != nil || !third.Replayed || third.ID != first.ID {
+		t.Errorf("once the usage is counted: %+v, %v; first: %+v", third, err, first)
 	}
 }
 
@@ -311,5 +318,41 @@ func TestEngine_after_damage_to_the_log_counts_the_rest(t *testing.T) {
 	b := bucketOf(t, line.Memory)
 	if b.forfeited == 0 || uses+n > 1_000 {
 		t.Errorf("%d are set aside, and %d of 1000 were admitted", b.forfeited, uses+n)
+	}
+}
+
+// A part of the log is damaged while the process runs, and with it usage that was answered in
+// its name. At its end it gives nothing back: it may have used more than is counted.
+func TestEngine_gives_nothing_back_when_its_own_usage_is_lost(t *testing.T) {
+	line := &ledgerLine{Memory: &Memory{}}
+	dir := t.TempDir()
+	e, err := Open(Options{Ledger: line, Dir: dir, Spool: spool.Options{SegmentBytes: 4096}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := monthly(t, 1_000, 1)
+	c.Fallback.Allow = true
+	if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+		t.Fatal(r)
+	}
+	line.cut.Store(true)
+	for range 60 {
+		if r := reasonOf(t, e, take(c)); r != tiergate.UseAllowed {
+			t.Fatal(r)
+		}
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "usage", "*.log"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("%q, %v", segments, err)
+	}
+	edit(t, segments[1], func(data []byte) { data[1500] ^= 1 })
+	line.cut.Store(false)
+	eventuallyIs(t, "what reads is counted", func() bool { return e.Stats().Spool.Records == 0 })
+	before := bucketOf(t, line.Memory)
+	if err := e.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b := bucketOf(t, line.Memory); b.used >= 61 || b.leased == 0 || b.leased != before.leased {
+		t.Errorf("used %d; leased were %d and are %d", b.used, before.leased, b.leased)
 	}
 }

@@ -68,7 +68,7 @@ func (e *Engine) upload(ctx context.Context) (more bool, err error) {
 	}
 	if batch.Lost > 0 {
 		e.log.Error("a part of the usage log does not read", "from", batch.From, "records", batch.Lost)
-		e.distrust() // what is not known to be used may have been
+		e.distrust(batch.From + batch.Lost) // what is not known to be used may have been
 	}
 	u.Usage, u.Denials = e.fold(batch.Records)
 	counting, cancel := context.WithTimeout(ctx, countTime)
@@ -117,8 +117,9 @@ func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	case errors.Is(err, spool.ErrNotKept):
 		e.log.Error("the ledger has lost usage that is no longer kept here", "from", at.At, "to", u.From)
 		e.lost = true
+		e.distrust(u.From)
 	case errors.Is(err, spool.ErrHistory):
-		e.distrust()
+		e.distrust(e.usage.End())
 		err = e.usage.Renew("the ledger knows another log of its name: is the folder a copy?")
 	}
 	e.counts.conflicts.Add(1)
@@ -248,8 +249,11 @@ func (e *Engine) abandon(f *formerHolder, why string) {
 	_ = os.Remove(f.path)
 }
 
-// distrust abandons all former holders.
-func (e *Engine) distrust() {
+// distrust says that usage up to a place of the log may never be counted: it abandons all
+// former holders, and where some of it is this one's, keeps it from giving back at its end what
+// it may have used.
+func (e *Engine) distrust(upTo int64) {
+	e.doubt = e.doubt || upTo > e.began
 	for _, f := range e.former {
 		e.abandon(f.formerHolder, "the usage log is not what it was")
 	}

@@ -1,7 +1,7 @@
 package spool
 
-// Walk hands all records over that the ledger has not counted, in order, and moves nothing.
-// The first error of f ends it and is returned.
+// Walk hands all records over that are kept, also those that the ledger has counted already,
+// in order, and moves nothing. The first error of f ends it and is returned.
 func (l *Log) Walk(f func(Record) error) error {
 	l.reading.Lock()
 	defer l.reading.Unlock()
@@ -10,6 +10,9 @@ func (l *Log) Walk(f func(Record) error) error {
 	}
 	at := l.at
 	defer func() { l.at, l.ahead = at, at }()
+	if first, known, err := l.find(l.kept()); err == nil && known {
+		l.at = first
+	}
 	const records, bytes = 10_000, 4 << 20
 	for {
 		b, again, err := l.read(records, bytes)
