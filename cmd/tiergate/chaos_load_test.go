@@ -38,6 +38,9 @@ type tally struct {
 	unknown map[tallyKey]int64 // of calls without a key that were never answered
 	events  int64              // acknowledged
 	denied  map[string]int64
+	// doubtful are reservations that may be held though their caller knows of none: an earlier
+	// attempt of theirs may be carried out after a later one was denied.
+	doubtful int64
 }
 
 func newTally() *tally {
@@ -57,6 +60,12 @@ func (t *tally) mayHave(key tallyKey, units int64) {
 	t.unknown[key] += units
 }
 
+func (t *tally) doubts() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.doubtful++
+}
+
 func (t *tally) was(reason string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,6 +80,7 @@ type caller struct {
 	rng    *rand.Rand
 	id     int
 	minted int
+	again  bool // the last call had to be repeated
 }
 
 func (c *caller) mint() string {
@@ -117,7 +127,7 @@ func (c *caller) call(ctx context.Context, addr, path string, body any) answered
 // until repeats a call that may be repeated until its outcome is known.
 func (c *caller) until(ctx context.Context, path string, body any) (answered, bool) {
 	addr := c.sidecar()
-	for ctx.Err() == nil {
+	for c.again = false; ctx.Err() == nil; c.again = true {
 		out := c.call(ctx, addr, path, body)
 		switch out.status {
 		case 0, http.StatusConflict, http.StatusServiceUnavailable:
@@ -222,9 +232,11 @@ func (c *caller) job(ctx context.Context) {
 		"id": id, "feature": "jobs", "subject": map[string]any{"team": teamName(team)}, "cost": 2, "ttlMs": 600_000,
 	})
 	key := tallyKey{"jobs", teamName(team)}
+	if c.again && out.body["allow"] != true {
+		c.tally.doubts()
+	}
 	if !known {
-		c.tally.mayHave(key, 3)
-		return
+		return // it is held at most, and then its time will be over
 	}
 	if out.body["allow"] != true {
 		c.tally.was(text(out.body["reason"]))

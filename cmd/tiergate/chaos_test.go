@@ -21,6 +21,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/faultproxy"
 	"github.com/tiergate/tiergate/internal/localpg"
+	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
 // How long the fault run lasts: two minutes as a test, TIERGATE_CHAOS for more.
@@ -321,6 +322,7 @@ func (w *chaosWorld) quiet(t *testing.T) {
 		}
 		return true
 	})
+	w.expire(t)
 	for _, s := range w.sidecars {
 		done := s.signal(syscall.SIGTERM)
 		select {
@@ -329,6 +331,34 @@ func (w *chaosWorld) quiet(t *testing.T) {
 			t.Fatal("a sidecar does not end")
 		}
 	}
+}
+
+// expire lets the time of the reservations be over that nobody knows of. There are no more of
+// them than callers have doubts about.
+func (w *chaosWorld) expire(t *testing.T) {
+	t.Helper()
+	conn := pgtest.Connect(t, w.db.url())
+	held := func() (n int64) {
+		if err := conn.QueryRow(t.Context(), `select count(*) from reservations where state = 'HELD'`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	n := held()
+	t.Logf("%d reservations are held that nobody knows of, callers have doubts about %d", n, w.tally.doubtful)
+	if n > w.tally.doubtful {
+		t.Errorf("%d reservations are held, and callers have doubts about %d", n, w.tally.doubtful)
+	}
+	if _, err := conn.Exec(t.Context(), `update reservations set expires_at = now() where state = 'HELD'`); err != nil {
+		t.Fatal(err)
+	}
+	c := &caller{client: http.DefaultClient, rng: rand.New(rand.NewPCG(2, 2)), addrs: func() []string { return []string{w.sidecars[0].http} }}
+	eventually(t, "reservations expire", func() bool {
+		c.call(t.Context(), w.sidecars[0].http, "/v1/reservations", map[string]any{
+			"id": c.mint(), "feature": "jobs", "subject": map[string]any{"team": teamName(0)}, "cost": 1 << 40,
+		})
+		return held() == 0
+	})
 }
 
 func status(ops string) string {
