@@ -140,6 +140,9 @@ func (d *door) allowed(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	case !c.key.Allows(tiergate.ScopeEvaluate):
 		return tiergate.Errorf(tiergate.Forbidden, "the API key has neither the scope %q nor %q", tiergate.ScopeEvaluate, tiergate.ScopeConsume)
 	}
+	if e.any && effect && d.cfg.Credential == nil && !fromProxy(ctx) {
+		return tiergate.FieldErrorf("mode", "a proxy that takes something says so in one of its own headers, such as Tiergate-Feature")
+	}
 	if e.effect && len(ctx.Request.Header.Peek(fasthttp.HeaderOrigin)) > 0 &&
 		len(ctx.Response.Header.Peek(fasthttp.HeaderAccessControlAllowOrigin)) == 0 {
 		return tiergate.Errorf(tiergate.Forbidden, "pages of this origin may not take anything")

@@ -51,6 +51,17 @@ func (s setting) read(ctx *fasthttp.RequestCtx, most int, err *error) string {
 	return text
 }
 
+// fromProxy says whether a request has a header that only a proxy writes. A page of another
+// site can make a browser send a GET to whatever it can reach, but none with such a header.
+func fromProxy(ctx *fasthttp.RequestCtx) bool {
+	for _, s := range [...]setting{askedFeature, askedUser, askedTeam, askedCost, askedKey} {
+		if len(ctx.Request.Header.Peek(s.header)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // proxied answers a proxy that asks about a request of somebody else's.
 func (d *door) proxied(ctx *fasthttp.RequestCtx, c *call) error {
 	mode, err := c.readSettings(ctx)

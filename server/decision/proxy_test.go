@@ -30,7 +30,7 @@ func TestProxy_asks(t *testing.T) {
 		"once for each request": {request("GET", "/v1/auth/nginx?feature=x&mode=consume", "", "Tiergate-Idempotency-Key: r1"), "consume default/x by - of - cost 0 key r1"},
 		"a key for a check":     {request("GET", "/v1/auth/nginx?feature=x&mode=check", "", "Tiergate-Idempotency-Key: r1"), "check default/x by - of - cost 0"},
 		"empty is nothing":      {request("GET", "/v1/auth/forward?feature=x&user=", "", "Tiergate-Team: "), "check default/x by - of - cost 0"},
-		"the page's origin":     {request("GET", "/v1/auth/nginx?feature=x&mode=consume", "", "Origin: https://app.example"), "consume default/x by - of - cost 0"},
+		"the page's origin":     {request("GET", "/v1/auth/nginx?feature=x&mode=consume", "", "Origin: https://app.example", "Tiergate-Feature: x"), "consume default/x by - of - cost 0"},
 		"a body's encoding":     {request("GET", "/v1/auth/nginx?feature=x", "", "Content-Encoding: gzip"), "check default/x by - of - cost 0"},
 		"length without body":   {request("GET", "/v1/auth/nginx?feature=x", "", "Content-Length: 1000000000"), "check default/x by - of - cost 0"},
 		"encoded in the query":  {request("GET", "/v1/auth/nginx?feature=a%2Fb&user=j%C3%BCrgen", ""), "check default/a/b by jürgen of - cost 0"},
@@ -47,6 +47,18 @@ func TestProxy_asks(t *testing.T) {
 				t.Errorf("what the gate was asked (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A page of another site makes a browser ask: it can write the address, but no header of a
+// proxy's. It may look, without seeing the answer, and takes nothing.
+func TestProxy_takes_nothing_for_a_page(t *testing.T) {
+	addr, g := serve(t, nil)
+	for _, path := range []string{"/v1/auth/forward", "/v1/auth/nginx"} {
+		raw := request("GET", path+"?feature=x&user=alice&mode=consume", "", "Sec-Fetch-Site: cross-site", "Referer: https://evil.example/")
+		if got := ask(t, addr, raw); got.header.Get("Tiergate-Status") != "400" || got.header.Get("Tiergate-Reason") != "ERROR" || len(g.uses) != 0 {
+			t.Errorf("%s: %d %v, asked %q", path, got.status, got.header, g.uses)
+		}
 	}
 }
 
