@@ -143,8 +143,7 @@ func units(c *quota.Claim, cost int64) int64 {
 }
 
 // except puts a subject's exceptions into a claim, and says whether there is an amount at all.
-// An override that has not ended replaces the amount, grants that are alive add to it, and
-// Until is when the next of them begins or ends.
+// An override that has not ended replaces the amount, and grants that are alive add to it.
 func except(c *quota.Claim, free bool, x *snapshot.Exceptions, now time.Time) (limited bool) {
 	overrides, grants := x.Of(c.Key)
 	amount := c.Amount
@@ -152,7 +151,6 @@ func except(c *quota.Claim, free bool, x *snapshot.Exceptions, now time.Time) (l
 		if ended(o.ExpiresAt, now) {
 			continue
 		}
-		c.Until = sooner(c.Until, o.ExpiresAt)
 		if free = o.Amount == nil; !free {
 			amount = min(max(*o.Amount, 0), tiergate.MaxAmount)
 		}
@@ -162,12 +160,7 @@ func except(c *quota.Claim, free bool, x *snapshot.Exceptions, now time.Time) (l
 		return false
 	}
 	for _, g := range grants {
-		switch {
-		case ended(g.ExpiresAt, now):
-		case now.Before(g.StartsAt):
-			c.Until = sooner(c.Until, g.StartsAt)
-		default:
-			c.Until = sooner(c.Until, g.ExpiresAt)
+		if !ended(g.ExpiresAt, now) && !now.Before(g.StartsAt) {
 			amount = min(amount+min(max(g.Amount, 0), tiergate.MaxAmount), tiergate.MaxAmount)
 		}
 	}
@@ -179,14 +172,6 @@ func except(c *quota.Claim, free bool, x *snapshot.Exceptions, now time.Time) (l
 }
 
 func ended(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
-
-// sooner is the earlier of two times, of which zero is never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
 
 // scaled keeps a burst in its proportion to an amount that is another now.
 func scaled(burst, amount, was int64) int64 {

@@ -15,11 +15,9 @@ type Claim struct {
 	Subject string // the team's or user's id
 
 	// Amount is what the limit allows the subject in all, exceptions and extra units
-	// included, as of the configuration's revision Rev. Until is when it changes by itself,
-	// because something of it ends or begins; zero is never.
+	// included, at this moment and as of the configuration's revision Rev.
 	Amount int64
 	Rev    int64
-	Until  time.Time
 
 	Units int64 // what the use takes of it
 
