@@ -80,7 +80,8 @@ type caller struct {
 	rng    *rand.Rand
 	id     int
 	minted int
-	again  bool // the last call had to be repeated
+	again  bool // the last call had to be repeated …
+	roamed bool // … and at another sidecar, which does not know what became of it at the first
 }
 
 func (c *caller) mint() string {
@@ -127,15 +128,15 @@ func (c *caller) call(ctx context.Context, addr, path string, body any) answered
 // until repeats a call that may be repeated until its outcome is known.
 func (c *caller) until(ctx context.Context, path string, body any) (answered, bool) {
 	addr := c.sidecar()
-	for c.again = false; ctx.Err() == nil; c.again = true {
+	for c.again, c.roamed = false, false; ctx.Err() == nil; c.again = true {
 		out := c.call(ctx, addr, path, body)
 		switch out.status {
 		case 0, http.StatusConflict, http.StatusServiceUnavailable:
 			out.body = map[string]any{"reason": "UNAVAILABLE"}
 		}
 		if out.body["reason"] == "UNAVAILABLE" { // nobody could say, or it may have happened
-			if c.rng.IntN(2) == 0 {
-				addr = c.sidecar()
+			if c.id%2 == 0 && c.rng.IntN(2) == 0 { // half of the callers stay with the sidecar beside them
+				addr, c.roamed = c.sidecar(), true
 			}
 			time.Sleep(time.Duration(10+c.rng.IntN(100)) * time.Millisecond)
 			continue
@@ -192,6 +193,9 @@ func (c *caller) keyed(ctx context.Context, path, feature string, ofUser bool) {
 		c.tally.was(fmt.Sprintf("%s answered %d: %v", path, out.status, out.body))
 	case out.body["allow"] == true || path == "/v1/track":
 		c.tally.took(key, int64(cost), 1)
+	case c.roamed: // the first sidecar may have taken it, and nothing be left for another
+		c.tally.mayHave(key, int64(cost))
+		c.tally.was(text(out.body["reason"]))
 	default:
 		c.tally.was(text(out.body["reason"]))
 	}
