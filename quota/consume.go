@@ -164,9 +164,6 @@ func (e *Engine) refusal(c *Claim, i int, v verdict) Outcome {
 // room says whether a limit that is held, not used up, has room now. Nothing is taken: that
 // is a reservation's.
 func (e *Engine) room(ctx context.Context, c *Claim, i int, d *draft) Outcome {
-	if e.options.Gauges == nil {
-		return Outcome{Reason: tiergate.UseUnavailable, Denied: i}
-	}
 	left, err := e.peek(ctx, c)
 	if err == nil {
 		d.looked = append(d.looked, looked{i, left})
@@ -184,7 +181,10 @@ func (e *Engine) room(ctx context.Context, c *Claim, i int, d *draft) Outcome {
 
 // peek asks the ledger what is left of a claim's limit.
 func (e *Engine) peek(ctx context.Context, c *Claim) (tiergate.LeaseAnswer, error) {
-	if e.away() && e.options.Gauges != nil {
+	if e.options.Gauges == nil {
+		return tiergate.LeaseAnswer{}, noReservations()
+	}
+	if e.away() {
 		return tiergate.LeaseAnswer{}, tiergate.Errorf(tiergate.Unavailable, "the ledger does not answer")
 	}
 	ask := tiergate.LeaseAsk{Bucket: tiergate.Bucket{Limit: c.Key, Scope: c.Scope, Subject: c.Subject}, Amount: c.Amount, Rev: c.Rev}
