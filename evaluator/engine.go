@@ -26,7 +26,7 @@ type Options struct {
 }
 
 // An Engine puts revisions in force and hands out the Generation that decides. It
-// implements tiergate.Applier and tiergate.Evaluator. Apply is for one goroutine, all else
+// implements tiergate.Applier and tiergate.Watcher. Apply is for one goroutine, all else
 // for any number.
 type Engine struct {
 	options Options
@@ -35,6 +35,7 @@ type Engine struct {
 	current atomic.Pointer[Generation]
 
 	calendars calendars // of limits, shared by all generations
+	history   history // for those who follow changes
 }
 
 // New makes an Engine that knows nothing yet.
@@ -45,7 +46,7 @@ func New(o Options) *Engine {
 	if o.Admitted == nil {
 		o.Admitted = func(b *tiergate.PolicyBundle) bool { return b.Admission == policy.AdmissionID() }
 	}
-	return &Engine{options: o, staged: &staged{}}
+	return &Engine{options: o, staged: &staged{}, history: history{more: make(chan struct{})}}
 }
 
 // Apply puts a revision in force as a whole. A policy that cannot be used and a change that
@@ -59,11 +60,14 @@ func (e *Engine) Apply(_ context.Context, r tiergate.Revision) error {
 	if err != nil {
 		return err
 	}
+	e.history.changed(delta)
 	e.staged = e.staged.next(view, delta, e.options)
 	if err := e.staged.refused(); err != nil {
 		return fmt.Errorf("put revision %s in force: %w", r.Resume.Revision(), err)
 	}
-	e.current.Store(e.staged.generation(e.options, &e.calendars))
+	g := e.staged.generation(e.options, &e.calendars)
+	e.current.Store(g)
+	e.history.inForce(g)
 	if r.Whole && view.FlagCount()+view.Users() > largeState {
 		go debug.FreeOSMemory()
 	}

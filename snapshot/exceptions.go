@@ -88,7 +88,9 @@ func noted[T any](t *tx) func(old, put *T) {
 	return func(old, put *T) {
 		for _, row := range []*T{old, put} {
 			if row != nil {
-				t.touched.note(ownerOf(any(row)))
+				team, user := ownerOf(any(row))
+				t.touched.note(team, user)
+				t.delta.concern(user, team)
 			}
 		}
 	}

@@ -84,6 +84,7 @@ func compactObject(raw json.RawMessage) (string, error) {
 
 // putUser stores a record, or removes it when nothing is left in it.
 func (t *tx) putUser(u userRecord) {
+	t.delta.concern(u.id, "")
 	t.users = t.edit.put(t.users, userHash(u.id), u, !u.present && u.members == 0, 0)
 }
 

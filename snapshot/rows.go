@@ -63,6 +63,7 @@ func (t *tx) applyTeam(c tiergate.Change) error {
 	if err != nil {
 		return err
 	}
+	t.delta.concern("", c.Key)
 	if put != nil {
 		t.setSlot(c.Key, &Team{Team: put})
 	} else if _, ok := t.known.Get(c.Key); ok {
@@ -72,7 +73,7 @@ func (t *tx) applyTeam(c tiergate.Change) error {
 }
 
 func (t *tx) applyKey(c tiergate.Change) error {
-	if err := change(t, c, func(_, _ *tiergate.Key) {}); err != nil {
+	if err := change(t, c, func(_, _ *tiergate.Key) { t.delta.Keys = true }); err != nil {
 		return err
 	}
 	if c.Put != nil {

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -71,6 +72,31 @@ type Delta struct {
 	Tiers    bool       // some tier was put or deleted
 	Limits   bool       // some limit was put or deleted
 	Policy   bool       // the bundle in force is another
+
+	// Users and Teams are whose own rows, memberships or exceptions were put or deleted; a
+	// name may come twice. Of more than a few hundred only Many tells.
+	Users, Teams []string
+	Many         bool
+	Keys         bool // some API key was put or deleted
+}
+
+// mostNamed is how many users and teams a Delta names.
+const mostNamed = 256
+
+// concern remembers that something about a user or a team is different; "" is nobody.
+func (d *Delta) concern(user, team string) {
+	if d.Many || d.Whole {
+		return
+	}
+	if user != "" {
+		d.Users = append(d.Users, strings.Clone(user))
+	}
+	if team != "" {
+		d.Teams = append(d.Teams, strings.Clone(team))
+	}
+	if len(d.Users)+len(d.Teams) > mostNamed {
+		d.Users, d.Teams, d.Many = nil, nil, true
+	}
 }
 
 // A FlagName names a flag in its set.
