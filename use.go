@@ -188,7 +188,7 @@ type Hold struct {
 type ReservationLedger interface {
 	// Reserve makes a reservation with all of its holds or none. One of the same id and
 	// fingerprint is returned as it is; with another fingerprint it is KeyReused. ShortError
-	// tells which hold does not fit.
+	// tells which hold does not fit, and NotNowError that nothing can be held at this time.
 	Reserve(ctx context.Context, r Reservation, ttl time.Duration) (Reservation, error)
 	Extend(ctx context.Context, id string, by Owner, ttl time.Duration) (Reservation, error)
 	Commit(ctx context.Context, id string, by Owner, actual int64, capped bool) (Reservation, error)
@@ -208,6 +208,25 @@ func (e *ShortError) Error() string { return "the limit " + e.Bucket.Limit + " h
 func (e *ShortError) Unwrap() error {
 	return Errorf(Exhausted, "the limit %s has not as much left", e.Bucket.Limit)
 }
+
+// A NotNowError says that a ledger reserves nothing at this time, whatever is left, and
+// changed nothing. Its code is Unavailable.
+type NotNowError struct {
+	Bucket      Bucket    // of the first hold that it is true of
+	Now         time.Time // the ledger's time
+	OutOfPeriod bool      // it is not the bucket's period now; else Learning
+	Learning    bool      // the ledger has lost its newest history, as in LeaseAnswer
+}
+
+func (e *NotNowError) Error() string {
+	if e.OutOfPeriod {
+		return "the limit " + e.Bucket.Limit + " is in another period by the ledger's clock"
+	}
+	return "the ledger has lost its newest history and holds nothing until it has heard from everybody"
+}
+
+// Unwrap makes its code Unavailable.
+func (e *NotNowError) Unwrap() error { return Errorf(Unavailable, "%s", e.Error()) }
 
 // A GaugeLedger keeps sets of held things, such as seats: adding what is there and removing
 // what is not change nothing. Safe for concurrent use.

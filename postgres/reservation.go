@@ -49,16 +49,23 @@ func (l *Ledger) Reserve(ctx context.Context, r tiergate.Reservation, ttl time.D
 	}
 	var code string
 	var image *reservationImage
+	var now time.Time
 	var hold *int32
 	var available, outstanding *int64
-	err := l.call(ctx, "reserve", `select * from reservation_reserve($1, $2, $3, $4, $5, $6, $7, $8)`,
+	err := l.call(ctx, "reserve", `
+		select o_code, o_at, o_reservation, o_hold, o_available, o_outstanding
+		from reservation_reserve($1, $2, $3, $4, $5, $6, $7, $8)`,
 		[]any{r.ID, r.TeamID, r.UserID, r.Feature, r.Fingerprint, heldMetadata(r.Metadata), ttl, holds},
-		[]any{&code, &image, &hold, &available, &outstanding})
+		[]any{&code, &now, &image, &hold, &available, &outstanding})
 	switch {
 	case err != nil:
 		return tiergate.Reservation{}, err
 	case code == "SHORT":
 		return tiergate.Reservation{}, &tiergate.ShortError{Bucket: r.Holds[*hold-1].Bucket, Available: *available, Outstanding: *outstanding}
+	case code == "OUT_OF_PERIOD", code == "LEARNING":
+		return tiergate.Reservation{}, &tiergate.NotNowError{
+			Bucket: r.Holds[*hold-1].Bucket, Now: now.UTC(), OutOfPeriod: code == "OUT_OF_PERIOD", Learning: code == "LEARNING",
+		}
 	case code == "TAKEN":
 		return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id is taken")
 	case code == "REUSED":

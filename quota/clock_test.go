@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -96,4 +97,91 @@ func TestEngine_when_the_ledgers_clock_is_set(t *testing.T) {
 	if len(ledger.usage) < 4 {
 		t.Errorf("only %d months were used", len(ledger.usage))
 	}
+}
+
+// A process that only reserves has leased nothing and heard nothing, and its clock is off by
+// an hour or by months. What it reserves counts in the period that it is by the ledger's
+// clock, and so does what it reserves after the ledger's clock was set.
+func TestEngine_reserves_by_the_ledgers_clock(t *testing.T) {
+	hourly, err := NewCalendar("hour", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hours := range []int{-9000, -1, 1, 9000} {
+		ledger, off := movedClock()
+		e := open(t, ledger, t.TempDir())
+		for i, id := range []string{"first", "second"} {
+			off.Store(int64(time.Duration(hours*(i+1)) * time.Hour))
+			c := monthly(t, 5, 5)
+			c.Period, c.Calendar = "hour", &hourly
+			out, r, states, err := e.Reserve(t.Context(), take(c), id, "f", time.Minute, nil)
+			if err != nil || out.Reason != tiergate.UseAllowed {
+				t.Fatalf("%d hours off, the %s: %+v %v", hours, id, out, err)
+			}
+			if want := hourly.At(ledger.now()).ID; r.Holds[0].Bucket.Period != want {
+				t.Errorf("%d hours off, the %s counts in %s, want %s", hours, id, r.Holds[0].Bucket.Period, want)
+			}
+			if apart := states[0].AsOf.Sub(ledger.now()).Abs(); states[0].Min != 0 || apart > time.Minute {
+				t.Errorf("%d hours off, after the %s: %+v", hours, id, states[0])
+			}
+		}
+	}
+}
+
+// While the ledger learns what others hold, nobody can say whether there is room: that is
+// not the same as a limit that is used up, and the answer says why.
+func TestEngine_says_why_it_cannot_reserve(t *testing.T) {
+	ledger := &Memory{}
+	e := open(t, ledger, t.TempDir())
+	if _, err := ledger.Peek(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	ledger.Failover()
+	out, _, _, err := e.Reserve(t.Context(), take(monthly(t, 5, 1)), "job", "f", time.Minute, nil)
+	if err != nil || out.Reason != tiergate.UseUnavailable || out.Denied != -1 || out.RetryAfter <= 0 {
+		t.Errorf("%+v %v", out, err)
+	}
+	if want := "The ledger has lost its newest history and holds nothing until it has heard from everybody"; out.Message != want {
+		t.Errorf("it says %q, want %q", out.Message, want)
+	}
+}
+
+// A ledger that says of every period that it is another one is asked twice, not for ever.
+func TestEngine_asks_twice_for_the_period(t *testing.T) {
+	asked := 0
+	e := open(t, &Memory{}, t.TempDir())
+	e.options.Reservations = reserveFunc(func(r tiergate.Reservation) (tiergate.Reservation, error) {
+		asked++
+		return tiergate.Reservation{}, &tiergate.NotNowError{Bucket: r.Holds[0].Bucket, Now: time.Now(), OutOfPeriod: true}
+	})
+	out, _, _, err := e.Reserve(t.Context(), take(monthly(t, 5, 1)), "job", "f", time.Minute, nil)
+	if err != nil || out.Reason != tiergate.UseUnavailable || asked != 2 {
+		t.Errorf("asked %d times: %+v %v", asked, out, err)
+	}
+	if want := "The limit exports is in another period by the ledger's clock"; out.Message != want {
+		t.Errorf("it says %q, want %q", out.Message, want)
+	}
+}
+
+// reserveFunc is a ledger that does nothing but reserve.
+type reserveFunc func(tiergate.Reservation) (tiergate.Reservation, error)
+
+func (f reserveFunc) Reserve(_ context.Context, r tiergate.Reservation, _ time.Duration) (tiergate.Reservation, error) {
+	return f(r)
+}
+
+func (reserveFunc) Extend(context.Context, string, tiergate.Owner, time.Duration) (tiergate.Reservation, error) {
+	panic("not asked")
+}
+
+func (reserveFunc) Commit(context.Context, string, tiergate.Owner, int64, bool) (tiergate.Reservation, error) {
+	panic("not asked")
+}
+
+func (reserveFunc) Release(context.Context, string, tiergate.Owner) (tiergate.Reservation, error) {
+	panic("not asked")
+}
+
+func (reserveFunc) Reservation(context.Context, string, tiergate.Owner) (tiergate.Reservation, error) {
+	panic("not asked")
 }

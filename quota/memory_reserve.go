@@ -25,11 +25,14 @@ func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Dur
 		}
 		return *before, nil
 	}
+	if err := m.notNow(r.Holds, now); err != nil {
+		return tiergate.Reservation{}, err
+	}
 	for _, h := range r.Holds {
 		b := m.bucket(h.Bucket)
 		amount := b.allows(h.Amount, h.Rev)
 		available := amount - b.used - b.leased - b.reserved - b.forfeited
-		if available < h.Units || !h.Period.Holds(now) || now.Before(m.learning) {
+		if available < h.Units {
 			b.wanted = now
 			return tiergate.Reservation{}, &tiergate.ShortError{Bucket: h.Bucket, Available: available, Outstanding: b.leased + b.reserved}
 		}
@@ -40,6 +43,19 @@ func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Dur
 	r.State, r.CreatedAt, r.ExpiresAt = tiergate.ReservationHeld, now, now.Add(ttl)
 	m.reservations[r.ID] = &r
 	return r, nil
+}
+
+// notNow says why nothing can be held at this time, whatever is left; nil when it can.
+func (m *Memory) notNow(holds []tiergate.Hold, now time.Time) error {
+	for _, h := range holds {
+		if !h.Period.Holds(now) {
+			return &tiergate.NotNowError{Bucket: h.Bucket, Now: now, OutOfPeriod: true}
+		}
+	}
+	if len(holds) > 0 && now.Before(m.learning) {
+		return &tiergate.NotNowError{Bucket: holds[0].Bucket, Now: now, Learning: true}
+	}
+	return nil
 }
 
 // expire ends the reservations whose time is over.

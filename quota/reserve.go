@@ -28,20 +28,18 @@ func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, t
 	defer d.free()
 	for i := range t.Claims {
 		c := &t.Claims[i]
-		switch c.Kind {
-		case tiergate.Rate:
-			r, ok, retry := e.takeRate(c, i, e.now())
-			if !ok {
-				e.undoAll(t, d)
-				e.deny(t, tiergate.UseRateLimited)
-				return Outcome{Reason: tiergate.UseRateLimited, Denied: i, RetryAfter: retry}, none, e.states(t, states), nil
-			}
-			d.rated = append(d.rated, r)
-		case tiergate.Quota, tiergate.Concurrency:
-			wanted.Holds = append(wanted.Holds, e.hold(c))
+		if c.Kind != tiergate.Rate {
+			continue
 		}
+		r, ok, retry := e.takeRate(c, i, e.now())
+		if !ok {
+			e.undoAll(t, d)
+			e.deny(t, tiergate.UseRateLimited)
+			return Outcome{Reason: tiergate.UseRateLimited, Denied: i, RetryAfter: retry}, none, e.states(t, states), nil
+		}
+		d.rated = append(d.rated, r)
 	}
-	held, err := e.reserve(ctx, wanted, ttl)
+	held, err := e.reserve(ctx, t, wanted, ttl)
 	if err == nil {
 		e.counts.accepted.Add(1)
 		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}, held, e.looked(ctx, t, d, states), nil
@@ -93,15 +91,49 @@ func (e *Engine) hold(c *Claim) tiergate.Hold {
 	return h
 }
 
-// reserve asks the ledger, a second time when this process itself held what was lacking.
-func (e *Engine) reserve(ctx context.Context, r tiergate.Reservation, ttl time.Duration) (tiergate.Reservation, error) {
-	for again := true; ; again = false {
+// wanted is what a reservation holds of a take's limits, in the periods that it is now.
+func (e *Engine) wanted(t *Take) []tiergate.Hold {
+	var holds []tiergate.Hold
+	for i := range t.Claims {
+		if c := &t.Claims[i]; c.Kind == tiergate.Quota || c.Kind == tiergate.Concurrency {
+			holds = append(holds, e.hold(c))
+		}
+	}
+	return holds
+}
+
+// reserve asks the ledger: once more when it is another period by the ledger's clock than was
+// known here, and once more when this process itself held what was lacking.
+func (e *Engine) reserve(ctx context.Context, t *Take, r tiergate.Reservation, ttl time.Duration) (tiergate.Reservation, error) {
+	var corrected, gave bool
+	for {
+		r.Holds = e.wanted(t)
 		held, err := e.options.Reservations.Reserve(ctx, r, ttl)
-		short, ok := errors.AsType[*tiergate.ShortError](err)
-		if !ok || !again || !e.giveBack(ctx, short.Bucket) {
+		notNow, _ := errors.AsType[*tiergate.NotNowError](err)
+		short, _ := errors.AsType[*tiergate.ShortError](err)
+		switch {
+		case notNow != nil:
+			e.hearTime(notNow.Now)
+			if corrected || !notNow.OutOfPeriod { // what it has lost, the ledger does not learn by being asked
+				return held, err
+			}
+			corrected = true
+		case short != nil && !gave && e.giveBack(ctx, short.Bucket):
+			gave = true
+		default:
 			return held, err
 		}
 	}
+}
+
+// hearTime sets the clock by what the ledger said just now, unless an exchange does so meanwhile.
+func (e *Engine) hearTime(ledger time.Time) {
+	before := e.heard.Load()
+	t := ledgerTime{at: ledger, mono: e.now()}
+	if before != nil {
+		t.holders = before.holders
+	}
+	e.heard.CompareAndSwap(before, &t)
 }
 
 // giveBack gives back what is held of a bucket, and says whether that was anything.
@@ -134,6 +166,9 @@ func (e *Engine) giveBack(ctx context.Context, key tiergate.Bucket) bool {
 
 // short turns a ledger's refusal into an outcome; other errors stay errors.
 func (e *Engine) short(t *Take, err error) (Outcome, error) {
+	if notNow, ok := errors.AsType[*tiergate.NotNowError](err); ok {
+		return unheldNow(notNow), nil
+	}
 	short, ok := errors.AsType[*tiergate.ShortError](err)
 	if !ok {
 		if tiergate.CodeOf(err) == tiergate.Unavailable {
@@ -155,6 +190,18 @@ func (e *Engine) short(t *Take, err error) (Outcome, error) {
 		return e.refusal(c, i, exhausted), nil
 	}
 	return Outcome{Reason: tiergate.UseExhausted, Denied: -1}, nil
+}
+
+// unheldNow is the outcome of a reservation that the ledger cannot make at this time.
+func unheldNow(e *tiergate.NotNowError) Outcome {
+	out := Outcome{
+		Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second,
+		Message: "The ledger has lost its newest history and holds nothing until it has heard from everybody",
+	}
+	if e.OutOfPeriod {
+		out.Message = "The limit " + e.Bucket.Limit + " is in another period by the ledger's clock"
+	}
+	return out
 }
 
 // Extend holds a reservation for longer; see tiergate.Reservations.

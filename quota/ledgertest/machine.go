@@ -67,6 +67,11 @@ func agree[T any](t *rapid.T, what string, want, got T, wantErr, gotErr error) {
 	if diff := cmp.Diff(wantShort, gotShort); diff != "" {
 		t.Fatalf("%s: what is short mismatch (-memory +ledger):\n%s", what, diff)
 	}
+	wantNotNow, _ := errors.AsType[*tiergate.NotNowError](wantErr)
+	gotNotNow, _ := errors.AsType[*tiergate.NotNowError](gotErr)
+	if diff := cmp.Diff(wantNotNow, gotNotNow); diff != "" {
+		t.Fatalf("%s: why not now mismatch (-memory +ledger):\n%s", what, diff)
+	}
 	if diff := cmp.Diff(want, got, asKept...); diff != "" {
 		t.Fatalf("%s: mismatch (-memory +ledger):\n%s", what, diff)
 	}

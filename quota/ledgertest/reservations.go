@@ -14,7 +14,7 @@ func runReservations(t *testing.T, w World) {
 		"reserving": reserving, "a reservation that does not fit": tooMuch, "committing less, the same, and more": committing,
 		"committing with a cap": capped, "settling once": settledOnce, "another team's": otherTeam, "an id for something else": otherReservation,
 		"expiry": expiring, "expiry without anybody asking": expiringByLeases, "extending": extending, "bad reservations": badReservations,
-		"the period of the hold": periodOfHold, "slots": slots, "seats": seats,
+		"the period of the hold": periodOfHold, "a period that it is not": notThatPeriod, "slots": slots, "seats": seats,
 	} {
 		t.Run(name, func(t *testing.T) { rule(tell(t, w)) })
 	}
@@ -230,11 +230,47 @@ func periodOfHold(s *story) {
 	}
 	s.wait(13 * time.Hour)
 	_, err := s.Ledger.Reserve(s.Context(), booking("late", 1), time.Minute)
-	code(s, "reserving in yesterday", err, tiergate.Exhausted)
+	s.notNow("reserving in yesterday", err, tiergate.NotNowError{Bucket: exports, Now: s.now, OutOfPeriod: true})
 	if _, err := s.Ledger.Commit(s.Context(), "r", "", 3, false); err != nil {
 		s.Fatal(err)
 	}
 	s.same("yesterday's bucket", Counted{Used: 3}, s.part())
+}
+
+// That it is not the period is no word about what is left: it is said of whichever hold it is
+// true, also where another one has nothing left, nobody is asked for anything because of it,
+// and what was reserved before is answered as it is.
+func notThatPeriod(s *story) {
+	s.asks("h", want(10, 0, 0, 8))
+	s.reserves(booking("before", 2))
+	r := booking("r", 1)
+	tomorrow := tiergate.Bucket{Limit: "exports", Scope: "team", Subject: "acme", Period: "tomorrow"}
+	r.Holds = append(r.Holds, tiergate.Hold{Bucket: tomorrow, Kind: tiergate.Quota, Units: 1, Period: tiergate.Period{ID: "tomorrow", Start: Today.End}, Amount: 10, Rev: 1})
+	_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
+	s.notNow("a period that is to come", err, tiergate.NotNowError{Bucket: tomorrow, Now: s.now, OutOfPeriod: true})
+	if x := s.says("h"); len(x.Recall) != 0 {
+		s.Errorf("recalled %v", x.Recall)
+	}
+	s.same("the bucket", Counted{Leased: 8, Reserved: 2}, s.part())
+	r.Holds[1].Period = Today
+	_, err = s.Ledger.Reserve(s.Context(), r, time.Minute)
+	code(s, "when it has come", err, tiergate.Exhausted)
+	s.wait(13 * time.Hour)
+	if _, err := s.Ledger.Reserve(s.Context(), booking("before", 2), time.Minute); err != nil {
+		s.Errorf("what was reserved before: %v", err)
+	}
+}
+
+// notNow compares an error with what it should say.
+func (s *story) notNow(what string, err error, want tiergate.NotNowError) {
+	s.Helper()
+	got, ok := errors.AsType[*tiergate.NotNowError](err)
+	if !ok {
+		s.Errorf("%s: %v, want %v", what, err, &want)
+		return
+	}
+	s.same(what, want, *got)
+	code(s, what, err, tiergate.Unavailable)
 }
 
 // A slot is held and never used up.

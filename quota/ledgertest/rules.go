@@ -320,7 +320,7 @@ func failover(s *story) {
 		s.Errorf("a holder that was lost: %+v", a)
 	}
 	_, err := s.Ledger.Reserve(s.Context(), booking("after", 0), time.Hour)
-	code(s, "a reservation", err, tiergate.Exhausted)
+	s.notNow("a reservation", err, tiergate.NotNowError{Bucket: exports, Now: s.now, Learning: true})
 	_, err = s.Ledger.Commit(s.Context(), "before", "", 2, false)
 	code(s, "more than was reserved", err, tiergate.Exhausted)
 	s.wait(quota.TTL + quota.Grace)
@@ -328,6 +328,8 @@ func failover(s *story) {
 		s.Errorf("when it has learnt: %+v", a)
 	}
 	s.same("the bucket", Counted{Leased: 9, Reserved: 1}, s.part())
+	_, err = s.Ledger.Reserve(s.Context(), booking("after", 1), time.Hour)
+	code(s, "a reservation of what others hold", err, tiergate.Exhausted)
 	_, err = s.Ledger.Exchange(s.Context(), tiergate.Exchange{Holder: "another", Previous: "x", Token: s.token()})
 	if !errors.Is(err, tiergate.ErrFenced) {
 		s.Errorf("a holder that comes later: %v, want ErrFenced", err)
