@@ -27,9 +27,12 @@ func (d *doors) watchLedger(ctx context.Context, db *postgres.DB, o retentionOpt
 	policy := postgres.Retention{Events: o.KeepEvents, Sums: o.KeepSums, Keys: o.KeepKeys}
 	var retained time.Time
 	for {
+		at := time.Now()
 		units, lost, err := db.Forfeited(ctx)
 		if err == nil {
-			d.ledger.Store(&ops.Ledger{Forfeited: units, Lost: lost})
+			d.ledger.Store(&ops.Ledger{Forfeited: units, Lost: lost, AsOf: at})
+		} else {
+			d.ledger.CompareAndSwap(nil, &ops.Ledger{}) // nobody could look yet
 		}
 		if err == nil && time.Since(retained) >= ledgerRetain {
 			retained = time.Now()

@@ -77,7 +77,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		to.usage(s.Usage())
 	}
 	if l := s.ledger(); l != nil {
-		to.ledger(l)
+		to.ledger(l, s.now())
 	}
 }
 

@@ -25,7 +25,7 @@ type State struct {
 	Refused     func() uint64        // how many revisions were refused since the start
 	Policy      func() Policy        // the policy in force
 	Usage       func() *Usage        // how limits and usage are counted here
-	Ledger      func() *Ledger       // how the whole ledger does; it may return nil while nobody knows
+	Ledger      func() *Ledger       // how the whole ledger does; it may return nil where nobody looks
 	Problems    func() []string      // whatever else an operator should know, a sentence each
 	Listeners   []Listener           // where the program can be reached
 	Now         func() time.Time     // nil means time.Now

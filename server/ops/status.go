@@ -20,7 +20,7 @@ type status struct {
 	Quarantined []Quarantined `json:"quarantined"`
 	Listeners   []Listener    `json:"listeners"`
 	Usage       *Usage        `json:"usage,omitempty"`
-	Ledger      *Ledger       `json:"ledger,omitempty"`
+	Ledger      *ledgerStatus `json:"ledger,omitempty"`
 	Problems    []string      `json:"problems"`
 }
 
@@ -72,8 +72,9 @@ func (s State) status() status {
 		out.Usage = s.Usage()
 		out.Problems = append(out.Problems, out.Usage.problems()...)
 	}
-	if out.Ledger = s.ledger(); out.Ledger != nil {
-		out.Problems = append(out.Problems, out.Ledger.problems()...)
+	if l := s.ledger(); l != nil {
+		out.Ledger = l.status(s.now())
+		out.Problems = append(out.Problems, l.problems(s.now())...)
 	}
 	if s.Problems != nil {
 		out.Problems = append(out.Problems, s.Problems()...)

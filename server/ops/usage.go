@@ -49,6 +49,7 @@ var (
 	heldDesc       = describe("tiergate_quota_held_units", "Units that may be spent without asking the ledger.")
 	forfeitedDesc  = describe("tiergate_quota_forfeited_units", "Units in the ledger that are set aside until somebody reconciles them.")
 	lostDesc       = describe("tiergate_quota_lost_processes", "Processes whose units in the ledger are set aside until somebody reconciles them.")
+	ledgerAgeDesc  = describe("tiergate_quota_ledger_age_seconds", "How old the figures of the whole ledger are; +Inf while nobody could look at it.")
 	formerDesc     = describe("tiergate_quota_former_processes", "Former processes whose leases are not given back yet.")
 	abandonedDesc  = describe("tiergate_quota_abandoned_processes_total", "Former processes whose leases are set aside until somebody reconciles them.")
 	acceptedDesc   = describe("tiergate_quota_accepted_total", "Uses that were recorded.")
@@ -71,8 +72,8 @@ var (
 )
 
 var usageDescs = []*prometheus.Desc{
-	leasesDesc, heldDesc, forfeitedDesc, lostDesc, formerDesc, abandonedDesc, acceptedDesc, deniedDesc, unrecordedDesc, duplicatesDesc,
-	reusedDesc, exchangesDesc, fencedDesc, awayDesc, logRecordsDesc, logBytesDesc, logAgeDesc, logRejectedDesc,
+	leasesDesc, heldDesc, forfeitedDesc, lostDesc, ledgerAgeDesc, formerDesc, abandonedDesc, acceptedDesc, deniedDesc, unrecordedDesc,
+	duplicatesDesc, reusedDesc, exchangesDesc, fencedDesc, awayDesc, logRecordsDesc, logBytesDesc, logAgeDesc, logRejectedDesc,
 	logQuarantinedDesc, logConflictsDesc, logUnreadableDesc, logFailuresDesc,
 }
 
@@ -118,22 +119,4 @@ func (u *Usage) problems() []string {
 	say(u.Unreadable > 0, "%d usage records could not be read", u.Unreadable)
 	say(u.Log.Error != "", "the usage log cannot be written: %s", u.Log.Error)
 	return out
-}
-
-// A Ledger is how the whole ledger does, for those who may look at all of it.
-type Ledger struct {
-	Forfeited int64 `json:"forfeited"` // units that are set aside for lost processes
-	Lost      int64 `json:"lost"`      // these processes
-}
-
-func (to sink) ledger(l *Ledger) {
-	to.gauge(forfeitedDesc, float64(l.Forfeited))
-	to.gauge(lostDesc, float64(l.Lost))
-}
-
-func (l *Ledger) problems() []string {
-	if l.Forfeited == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("%d units are set aside for %d lost processes until somebody reconciles them: see tiergate limits list", l.Forfeited, l.Lost)}
 }

@@ -20,7 +20,7 @@ func TestUsage_is_told_on_the_status_page_and_in_the_metrics(t *testing.T) {
 			Log: ops.UsageLog{Records: 9, Bytes: 900, Oldest: 2 * time.Second, OldestMs: 2000, Quarantined: 1},
 		}
 	}
-	state.Ledger = func() *ops.Ledger { return &ops.Ledger{Forfeited: 7, Lost: 2} }
+	state.Ledger = func() *ops.Ledger { return &ops.Ledger{Forfeited: 7, Lost: 2, AsOf: now.Add(-30 * time.Second)} }
 	_, body := get(t, state, "/status")
 	var told struct {
 		Usage    ops.Usage
@@ -59,5 +59,63 @@ func TestUsage_is_left_out_where_nothing_is_counted(t *testing.T) {
 	}
 	if _, body := get(t, healthy(0), "/metrics"); strings.Contains(body, "tiergate_quota") {
 		t.Errorf("the metrics tell of limits")
+	}
+}
+
+// Postgres is away: what the whole ledger had when it was last looked at is told on, with its
+// age, and after some looks that led to nothing it is a problem. Where nobody could look yet
+// there are no figures, and a process that never looks tells nothing.
+func TestLedger_figures_have_an_age(t *testing.T) {
+	const never = "nobody could look at the whole ledger yet: the database has not answered"
+	for _, c := range []struct {
+		name             string
+		ledger           *ops.Ledger
+		status           string
+		metrics, missing []string
+		problems         []string
+	}{
+		{
+			"fresh", &ops.Ledger{Lost: 2, AsOf: now.Add(-30 * time.Second)},
+			`{"forfeited":0,"lost":2,"asOf":"2026-01-02T03:03:35Z","ageMs":30000}`,
+			[]string{"tiergate_quota_ledger_age_seconds 30", "tiergate_quota_forfeited_units 0", "tiergate_quota_lost_processes 2"}, nil, nil,
+		},
+		{
+			"old", &ops.Ledger{Lost: 2, AsOf: now.Add(-5 * time.Minute)},
+			`{"forfeited":0,"lost":2,"asOf":"2026-01-02T02:59:05Z","ageMs":300000}`,
+			[]string{"tiergate_quota_ledger_age_seconds 300", "tiergate_quota_lost_processes 2"}, nil,
+			[]string{"what is told of the whole ledger is 5m0s old: the database has not answered since"},
+		},
+		{
+			"never read", &ops.Ledger{}, `{"forfeited":null,"lost":null,"ageMs":null}`,
+			[]string{"tiergate_quota_ledger_age_seconds +Inf"}, []string{"tiergate_quota_forfeited_units", "tiergate_quota_lost_processes"}, []string{never},
+		},
+		{"not looked at", nil, "", nil, []string{"tiergate_quota_ledger_age", "tiergate_quota_forfeited_units", "tiergate_quota_lost_processes"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			state := healthy(0)
+			state.Ledger = func() *ops.Ledger { return c.ledger }
+			_, body := get(t, state, "/status")
+			var told struct {
+				Ledger   json.RawMessage
+				Problems []string
+			}
+			if err := json.Unmarshal([]byte(body), &told); err != nil {
+				t.Fatal(err)
+			}
+			if string(told.Ledger) != c.status || !slices.Equal(told.Problems, c.problems) {
+				t.Errorf("the page tells %s and %q, want %s and %q", told.Ledger, told.Problems, c.status, c.problems)
+			}
+			_, metrics := get(t, state, "/metrics")
+			for _, want := range c.metrics {
+				if !strings.Contains(metrics, want+"\n") {
+					t.Errorf("the metrics lack %q", want)
+				}
+			}
+			for _, name := range c.missing {
+				if strings.Contains(metrics, name) {
+					t.Errorf("the metrics tell of %s", name)
+				}
+			}
+		})
 	}
 }
