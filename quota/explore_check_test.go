@@ -116,6 +116,9 @@ func (x *explorer) uncovered(w *world, s *snapshot) string {
 		}
 		at := s.state.logs[logNames[i]].at
 		for b := range x.cfg.buckets {
+			if x.leftBehind(w, s, i, b) {
+				return fmt.Sprintf("%s has forgotten the counter of bucket %d, and the ledger has not had all of it back", holderName(n.who, n.inc), b)
+			}
 			if n.held[b].fence == 0 {
 				continue
 			}
@@ -320,7 +323,7 @@ func (x *explorer) flush(w *world, i uint8) string {
 // say is an exchange that gives back everything.
 func (x *explorer) say(w *world, i, b uint8) string {
 	n := &w.nodes[i]
-	if n.fenced || n.held[b].fence == 0 && b > 0 {
+	if n.fenced || n.held[b].fence == 0 && n.idle[b].fence == 0 && b > 0 {
 		return ""
 	}
 	q := x.send(w, i, b, wish{})

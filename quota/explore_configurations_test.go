@@ -24,15 +24,15 @@ var (
 // small worlds, and each is about something else.
 var small = []configuration{
 	{
-		name: "messages", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 3, late: true,
+		name: "messages", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 3, forgets: true, late: true,
 		budget: with(anySpend, 2, anySend, 3, anyUndo, 1, anyDouble, 1, anyLoss, 1),
 	},
 	{
-		name: "three holders", nodes: 3, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
+		name: "three holders", nodes: 3, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 4),
 	},
 	{
-		name: "large uses", nodes: 2, buckets: 1, amounts: []int64{4}, units: []uint8{1, 2}, asks: []wish{one, two, back}, net: 2,
+		name: "large uses", nodes: 2, buckets: 1, amounts: []int64{4}, units: []uint8{1, 2}, asks: []wish{one, two, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyUndo, 1),
 	},
 	{
@@ -52,15 +52,15 @@ var small = []configuration{
 		budget: with(anySpend, 2, anySend, 3, anyUndo, 1, anyLearn, 2),
 	},
 	{
-		name: "raised", nodes: 2, buckets: 1, amounts: []int64{1, 2}, units: []uint8{1}, asks: []wish{one, more, back}, net: 2,
+		name: "raised", nodes: 2, buckets: 1, amounts: []int64{1, 2}, units: []uint8{1}, asks: []wish{one, more, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyLearn, 2, anyLoss, 1),
 	},
 	{
-		name: "periods", nodes: 2, buckets: 2, periods: true, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
+		name: "periods", nodes: 2, buckets: 2, periods: true, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyLoss, 1),
 	},
 	{
-		name: "failover", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
+		name: "failover", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyFailover, 1, anyTime, 1),
 	},
 	{
@@ -68,11 +68,15 @@ var small = []configuration{
 		budget: with(anySpend, 2, anySend, 5, anyFailover, 1, anyTime, 1),
 	},
 	{
-		name: "copies", nodes: 3, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2,
+		name: "forgotten counters", nodes: 2, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 1, forgets: true,
+		budget: with(anySpend, 3, anySend, 6),
+	},
+	{
+		name: "copies", nodes: 3, buckets: 1, amounts: []int64{2}, units: []uint8{1}, asks: []wish{one, back}, net: 2, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyClone, 1),
 	},
 	{
-		name: "copies used up", nodes: 3, buckets: 1, amounts: []int64{1}, units: []uint8{1}, asks: []wish{one, back}, net: 1,
+		name: "copies used up", nodes: 3, buckets: 1, amounts: []int64{1}, units: []uint8{1}, asks: []wish{one, back}, net: 1, forgets: true,
 		budget: with(anySpend, 2, anySend, 3, anyClone, 1),
 	},
 	{

@@ -34,6 +34,8 @@ func (x *explorer) step(from *world, e event) (w world, fault string) {
 		w.crash(n, e)
 	case evRestart:
 		n.restart()
+	case evForget:
+		n.forget(x.cfg, e.a)
 	case evLearn:
 		w.left[anyLearn]--
 		n.rev++
@@ -121,6 +123,8 @@ func (w *world) put(q msg) {
 func (x *explorer) send(w *world, i, bucket uint8, ask wish) msg {
 	n := &w.nodes[i]
 	x.abandon(w, i)
+	n.open(bucket)
+	n.unheard[bucket] = true
 	h := &n.held[bucket]
 	q := msg{kind: kindExchange, node: i, who: n.who, inc: n.inc, current: true, bucket: bucket, rev: n.rev, need: ask.need, least: ask.least, want: ask.want}
 	a := h.ask(x.cfg.ask(&q))
@@ -234,6 +238,7 @@ func (x *explorer) hear(n *node, q *msg) {
 	n.held[q.bucket].heed(&ask, &answer)
 	if q.current {
 		n.chain.answered()
+		n.unheard[q.bucket] = false
 		n.spoke = true
 	}
 }
@@ -304,7 +309,8 @@ func (w *world) crash(n *node, e event) {
 		n.formers = [maxFormers]former{}
 	}
 	n.alive, n.fenced, n.spoke = false, false, false
-	n.held, n.flights, n.chain, n.minted = [maxBuckets]holding{}, [maxFlights]flight{}, chain{}, 0
+	n.held, n.idle, n.unheard = [maxBuckets]holding{}, [maxBuckets]trace{}, [maxBuckets]bool{}
+	n.flights, n.chain, n.minted = [maxFlights]flight{}, chain{}, 0
 	n.cursor = n.base
 }
 
@@ -320,7 +326,7 @@ func (n *node) restart() {
 func (w *world) clone(n *node, to uint8) {
 	w.left[anyClone]--
 	c := &w.nodes[to]
-	*c = node{alive: true, who: n.who, inc: n.inc, next: 0, rev: n.rev, chain: n.chain, held: n.held}
+	*c = node{alive: true, who: n.who, inc: n.inc, next: 0, rev: n.rev, chain: n.chain, held: n.held, idle: n.idle, unheard: n.unheard}
 	w.shared = tokenNumber(n.chain.token)
 	for b := range n.held {
 		w.slack[b] += uint16(n.held[b].rest())

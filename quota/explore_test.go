@@ -161,6 +161,7 @@ func (x *explorer) appendNode(k []byte, n *node) []byte {
 	for b := range x.cfg.buckets {
 		h := &n.held[b]
 		k = append(k, byte(h.fence), byte(h.granted), byte(h.spent), byte(h.under), bit(h.sealed))
+		k = append(k, byte(n.idle[b].fence), byte(n.idle[b].spent), bit(n.unheard[b] && x.cfg.forgets))
 	}
 	for _, f := range n.flights {
 		k = append(k, f.units, f.bucket, f.inc, bit(f.keyed), byte(f.fence))

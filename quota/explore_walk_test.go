@@ -15,19 +15,19 @@ const always = 200
 func walks() []configuration {
 	return []configuration{
 		{
-			name: "crashes and pauses", nodes: 4, buckets: 3, amounts: []int64{60}, units: []uint8{1, 2}, asks: []wish{one, more, two, back}, net: 4, late: true,
+			name: "crashes and pauses", nodes: 4, buckets: 3, amounts: []int64{60}, units: []uint8{1, 2}, asks: []wish{one, more, two, back}, net: 4, forgets: true, late: true,
 			budget: with(anySpend, always, anySend, always, anyUndo, always, anyDouble, always, anyLoss, always, anyCrash, 30, anyPower, 3, anyTime, always),
 		},
 		{
-			name: "limits and periods", nodes: 4, buckets: 2, periods: true, amounts: []int64{20, 35, 10, 25}, units: []uint8{1, 2}, asks: []wish{one, more, two, back}, net: 4,
+			name: "limits and periods", nodes: 4, buckets: 2, periods: true, amounts: []int64{20, 35, 10, 25}, units: []uint8{1, 2}, asks: []wish{one, more, two, back}, net: 4, forgets: true,
 			budget: with(anySpend, always, anySend, always, anyUndo, always, anyDouble, always, anyLoss, always, anyCrash, 20, anyLearn, 12, anyReserve, 20, anyTime, 20),
 		},
 		{
-			name: "failovers", nodes: 4, buckets: 2, amounts: []int64{40}, units: []uint8{1, 2}, asks: []wish{one, more, back}, net: 4,
+			name: "failovers", nodes: 4, buckets: 2, amounts: []int64{40}, units: []uint8{1, 2}, asks: []wish{one, more, back}, net: 4, forgets: true,
 			budget: with(anySpend, always, anySend, always, anyLoss, always, anyCrash, 5, anyFailover, 4, anyTime, always),
 		},
 		{
-			name: "keys and copies", nodes: 4, buckets: 1, amounts: []int64{40}, units: []uint8{1}, asks: []wish{one, more, back}, net: 4,
+			name: "keys and copies", nodes: 4, buckets: 1, amounts: []int64{40}, units: []uint8{1}, asks: []wish{one, more, back}, net: 4, forgets: true,
 			budget: with(anySpend, always, anySend, always, anyKeyed, 12, anyLoss, always, anyCrash, 10, anyClone, 1),
 		},
 	}

@@ -36,7 +36,10 @@ type configuration struct {
 	// late answers are heard after others; a call that has failed is never answered, so this
 	// is more than can happen.
 	late bool
-	net  int // how many messages are under way at most
+	// forgets is that processes forget the counters that nobody uses. It has no number: a
+	// counter is forgotten again only after messages.
+	forgets bool
+	net     int // how many messages are under way at most
 }
 
 // A wish is what an exchange asks for, in units beyond what is spent.
@@ -83,6 +86,8 @@ type node struct {
 	chain         chain
 	minted        uint16
 	held          [maxBuckets]holding
+	idle          [maxBuckets]trace // the counters that are forgotten; a fence of 0 is none
+	unheard       [maxBuckets]bool  // the last message about it has no answer yet
 	flights       [maxFlights]flight
 	base, end     uint16 // the log's places: those before base are gone from it
 	cursor        uint16
@@ -157,6 +162,7 @@ const (
 	evCrash
 	evPower
 	evRestart
+	evForget
 	evLearn
 	evTime
 	evRoll
@@ -313,6 +319,11 @@ func (x *explorer) holderEvents(w *world, i int, room bool, has func(int) bool, 
 			}
 		}
 	}
+	for b := range x.cfg.buckets {
+		if x.cfg.forgets && n.mayForget(b) {
+			add(evForget, i, int(b), 0)
+		}
+	}
 }
 
 // mayPass says whether the ledger's time may go on. Only for a ledger that learns it matters:
@@ -357,6 +368,8 @@ func (e event) describe(w *world, x *explorer) string {
 		return fmt.Sprintf("%s: ask for bucket %d: %+v", place, e.a, x.cfg.asks[e.b])
 	case evDeliver, evDouble, evMute, evLose:
 		return map[uint8]string{evDeliver: "deliver", evDouble: "deliver, and later again,", evMute: "deliver, and lose the answer to,", evLose: "lose"}[e.kind] + " " + w.net[e.a].describe()
+	case evForget:
+		return fmt.Sprintf("%s: forget the counter of bucket %d", place, e.a)
 	case evRetire:
 		return fmt.Sprintf("%s: retire process %d", place, w.nodes[e.node].formers[e.a].inc)
 	case evClone:
@@ -404,7 +417,7 @@ func (x *explorer) describe(w *world) string {
 	}
 	for i := range x.cfg.nodes {
 		n := &w.nodes[i]
-		fmt.Fprintf(&b, "  %c: %s alive %v fenced %v rev %d held %+v flights %+v log %d–%d cursor %d\n", 'a'+i, holderName(n.who, n.inc), n.alive, n.fenced, n.rev, n.held[:x.cfg.buckets], n.flights, n.base, n.end, n.cursor)
+		fmt.Fprintf(&b, "  %c: %s alive %v fenced %v rev %d held %+v idle %+v flights %+v log %d–%d cursor %d\n", 'a'+i, holderName(n.who, n.inc), n.alive, n.fenced, n.rev, n.held[:x.cfg.buckets], n.idle[:x.cfg.buckets], n.flights, n.base, n.end, n.cursor)
 	}
 	return b.String()
 }
