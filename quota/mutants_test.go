@@ -32,13 +32,29 @@ func TestExplore_catches_mutants(t *testing.T) {
 // Each of these is a bug of the engine around the leases, and the test that it names fails.
 func TestEngine_catches_mutants(t *testing.T) {
 	mutanttest.Each(t, "testdata/mutants/engine/*.txt", 8, func(t *testing.T, overlay string, parts map[string]string) {
-		out, err := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-count=1",
-			"-timeout", "2m", "-run", "^"+parts["test"]+"$", ".").CombinedOutput()
-		switch text := string(out); {
-		case err == nil:
-			t.Errorf("the mutant survives:\n%s", text)
-		case !strings.Contains(text, "--- FAIL: "+parts["test"]):
-			t.Errorf("the mutant dies of something else:\n%.2000s", text)
-		}
+		failsItsTest(t, overlay, parts)
 	})
+}
+
+// Each of these has the sums of a holder begin anew, and the state machine of all ledgers
+// finds that.
+func TestMemory_catches_mutants(t *testing.T) {
+	mutanttest.Each(t, "testdata/mutants/machine/*.txt", 2, func(t *testing.T, overlay string, parts map[string]string) {
+		failsItsTest(t, overlay, parts, "-rapid.checks=10000", "-rapid.shrinktime=1ms", "-rapid.nofailfile")
+	})
+}
+
+// failsItsTest runs the test that a mutant names. It has to fail, and to say what the mutant
+// says, if it says anything.
+func failsItsTest(t *testing.T, overlay string, parts map[string]string, flags ...string) {
+	args := append([]string{
+		"test", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-count=1", "-timeout", "2m", "-run", "^" + parts["test"] + "$", ".",
+	}, flags...)
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+	switch text := string(out); {
+	case err == nil:
+		t.Errorf("the mutant survives:\n%s", text)
+	case !strings.Contains(text, "--- FAIL: "+parts["test"]), !strings.Contains(text, parts["says"]):
+		t.Errorf("the mutant dies of something else:\n%.2000s", text)
+	}
 }

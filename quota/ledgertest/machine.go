@@ -24,6 +24,7 @@ type machine struct {
 	held   map[leaseOf]tiergate.LeaseAsk
 	logs   map[string]int64
 	last   *tiergate.Exchange
+	keeper keeper
 }
 
 type leaseOf struct {
@@ -85,6 +86,7 @@ func (m *machine) check(t *rapid.T) {
 			t.Fatalf("bucket %+v keeps %+v, and what hangs on it says %+v", s.Bucket, s.Kept, s.Followed)
 		}
 	}
+	m.keeper.check(t, sums)
 	asks := make([]tiergate.LeaseAsk, len(machineBuckets))
 	for i, b := range machineBuckets {
 		asks[i] = tiergate.LeaseAsk{Bucket: b, Amount: 1000}
@@ -137,12 +139,13 @@ func (m *machine) again(t *rapid.T) {
 	m.send(t, *m.last)
 }
 
-func (m *machine) send(t *rapid.T, x tiergate.Exchange) {
+// send sends a message to both, and returns the answer; none when it was refused.
+func (m *machine) send(t *rapid.T, x tiergate.Exchange) tiergate.Exchanged {
 	want, wantErr := m.model.Exchange(context.Background(), x)
 	got, gotErr := m.world.Ledger.Exchange(context.Background(), x)
 	agree(t, "exchange", want, got, wantErr, gotErr)
 	if gotErr != nil {
-		return
+		return tiergate.Exchanged{}
 	}
 	m.tokens[x.Holder] = x.Token
 	for i, ask := range x.Asks {
@@ -153,6 +156,7 @@ func (m *machine) send(t *rapid.T, x tiergate.Exchange) {
 		}
 		m.held[leaseOf{x.Holder, ask.Bucket}] = ask
 	}
+	return got
 }
 
 func (m *machine) ask(t *rapid.T, holder string, b tiergate.Bucket) tiergate.LeaseAsk {
@@ -291,6 +295,7 @@ func Machine(t rapid.TB, w World) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check, "exchange": m.exchange, "exchange 2": m.exchange, "again": m.again, "retire": m.retire, "upload": m.upload,
 			"reserve": m.reserve, "settle": m.settle, "gauge": m.gauge, "wait": m.wait, "failover": m.failover,
+			"keeper uses": m.keeperUses, "keeper uploads": m.keeperUploads, "keeper forgets": m.keeperForgets,
 		})
 	})
 }
