@@ -13,12 +13,12 @@ import (
 )
 
 // Every rule of a ledger, on Postgres as on memory.
-func TestLedger_keeps_the_rules(t *testing.T) { ledgertest.Run(t, worldOf(t, pgtest.New(t))) }
+func TestLedger_keeps_the_rules(t *testing.T) { ledgertest.Run(t, worldOf(t, ledgerURL(t))) }
 
 // Random messages get the same answers from Postgres as from memory, and after each of them
 // every bucket is the sum of what hangs on it.
 func TestLedger_answers_as_memory_does(t *testing.T) {
-	ledgertest.Machine(t, worldOf(t, pgtest.New(t)))
+	ledgertest.Machine(t, worldOf(t, ledgerURL(t)))
 }
 
 func openLedger(t testing.TB, url string) *postgres.Ledger {

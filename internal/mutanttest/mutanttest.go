@@ -20,14 +20,20 @@ import (
 // The overlay is the file for go test -overlay that puts the mutated source in place.
 func Each(t *testing.T, pattern string, least int, f func(t *testing.T, overlay string, parts map[string]string)) {
 	t.Helper()
+	Parts(t, pattern, least, func(t *testing.T, parts map[string]string) { f(t, overlayOf(t, parts), parts) })
+}
+
+// Parts runs f for each mutant as Each does, without an overlay: for bugs in what is no Go
+// source. Such a mutant needs no file; f puts it in place with Mutate.
+func Parts(t *testing.T, pattern string, least int, f func(t *testing.T, parts map[string]string)) {
+	t.Helper()
 	mutants, err := filepath.Glob(pattern)
 	if err != nil || len(mutants) < least {
 		t.Fatalf("%d mutants, %v", len(mutants), err)
 	}
 	for _, path := range mutants {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
-			parts := read(t, path)
-			f(t, overlayOf(t, parts), parts)
+			f(t, read(t, path))
 		})
 	}
 }
@@ -56,17 +62,7 @@ func overlayOf(t *testing.T, parts map[string]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mutant := string(text)
-	for name, old := range parts {
-		number, ok := strings.CutPrefix(name, "old")
-		if !ok {
-			continue
-		}
-		if n := strings.Count(string(text), old); n != 1 {
-			t.Fatalf("%s holds the text to be replaced (%s) %d times", parts["file"], name, n)
-		}
-		mutant = strings.Replace(mutant, old, parts["new"+number], 1)
-	}
+	mutant := Mutate(t, parts, string(text))
 	mutated, overlay := filepath.Join(t.TempDir(), "mutated.go"), filepath.Join(t.TempDir(), "overlay.json")
 	if err := os.WriteFile(mutated, []byte(mutant), 0o600); err != nil {
 		t.Fatal(err)
@@ -79,4 +75,22 @@ func overlayOf(t *testing.T, parts map[string]string) string {
 		t.Fatal(err)
 	}
 	return overlay
+}
+
+// Mutate puts a mutant into the text that it is about, which has to hold each text to be
+// replaced once.
+func Mutate(t *testing.T, parts map[string]string, text string) string {
+	t.Helper()
+	mutant := text
+	for name, old := range parts {
+		number, ok := strings.CutPrefix(name, "old")
+		if !ok {
+			continue
+		}
+		if n := strings.Count(text, old); n != 1 {
+			t.Fatalf("the text to be replaced (%s) is there %d times", name, n)
+		}
+		mutant = strings.Replace(mutant, old, parts["new"+number], 1)
+	}
+	return mutant
 }

@@ -231,10 +231,17 @@ func periodOfHold(s *story) {
 	s.wait(13 * time.Hour)
 	_, err := s.Ledger.Reserve(s.Context(), booking("late", 1), time.Minute)
 	s.notNow("reserving in yesterday", err, tiergate.NotNowError{Bucket: exports, Now: s.now, OutOfPeriod: true})
+	next := booking("next", 6)
+	next.Holds[0].Bucket.Period, next.Holds[0].Period = "next", tiergate.Period{ID: "next", Start: Today.End}
+	s.reserves(next)
 	if _, err := s.Ledger.Commit(s.Context(), "r", "", 3, false); err != nil {
 		s.Fatal(err)
 	}
 	s.same("yesterday's bucket", Counted{Used: 3}, s.part())
+	out, err := s.Ledger.Peek(s.Context(), []tiergate.LeaseAsk{{Bucket: next.Holds[0].Bucket, Amount: 10}})
+	if err != nil || out[0].Available != 4 {
+		s.Errorf("of today's bucket are left %+v, %v", out, err)
+	}
 }
 
 // That it is not the period is no word about what is left: it is said of whichever hold it is
