@@ -9,7 +9,7 @@ RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/...
 # those of one goroutine that go through very many states, which it makes ten times as long.
 ALONE     := (?i)alloc|mutants|explore_|power_
 
-.PHONY: help run build test check fmt bench chaos fuzz profile clean
+.PHONY: help run build test check fmt generate bench chaos fuzz profile clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -23,14 +23,19 @@ test: need-go need-node need-postgres ## everything that must pass
 	$(GO) test -timeout 15m ./...
 	$(GO) test -timeout 15m -race -short -skip '$(ALONE)' $(RACY)
 
-check: need-go ## format, lint, vet, import map, module files
+check: need-go ## format, lint, vet, import map, module files, generated files fresh
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(LINT) run ./...
 	$(GO) test -count=1 ./internal/archtest
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(GO) run -C tools/proto . $(CURDIR)/internal/wire "$$fresh" && \
+	  diff -r -x '*.proto' -x doc.go internal/wire "$$fresh" || { echo 'internal/wire is not what its .proto files make: make generate' >&2; exit 1; }
 
 fmt: need-go ## format everything
 	$(LINT) fmt ./...
+
+generate: need-go ## make the Go code of internal/wire anew
+	$(GO) run -C tools/proto . $(CURDIR)/internal/wire $(CURDIR)/internal/wire
 
 bench: need-go need-postgres ## measure, side by side with the floors
 	$(GO) run -C bench .

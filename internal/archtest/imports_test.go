@@ -30,9 +30,13 @@ var rooms = map[string]struct {
 	"sync":                 {[]string{"internal/flagd", "internal/jsonvalue"}, "syncer knows only the Source and Applier interfaces, and flag files"},
 	"postgres":             {[]string{"migrations", "internal/jsonvalue"}, "postgres is a keeper: it satisfies root interfaces"},
 	"migrations":           {nil, "the schema as SQL"},
+	"server/rpc":           {[]string{"server", "internal/listen"}, "the listener of all gRPC doors: it knows no service"},
+	"server/flagdapi":      {[]string{"server", "server/rpc", "internal/jsonvalue", "internal/wire"}, "doors know root interfaces only"},
+	"provider":             {[]string{"evaluator", "sync", "internal/flagd", "internal/jsonvalue"}, "what other programs link: it embeds the heart, or asks a sidecar, and links no generated protocol code"},
+	"internal/wire":        {nil, "generated messages of the gRPC protocols"},
 	"server":               {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only, so that a ten-line fake tests them"},
 	"server/ofrep":         {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
-	"server/decision":      {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
+	"server/decision":      {[]string{"server", "server/rpc", "internal/jsonvalue", "internal/listen", "internal/wire"}, "doors know root interfaces only"},
 	"server/ops":           {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"client":               {nil, "what other programs link: the words and the standard library"},
 	"client/fibergate":     {[]string{"client"}, "the part of the client that links Fiber"},
@@ -66,6 +70,10 @@ var homes = map[string][]string{
 	"github.com/goccy/go-yaml":         {"internal/flagd", "sync", "cmd/tiergate"},
 	"github.com/twmb/murmur3":          {"evaluator/targeting"},
 	"github.com/google/uuid":           {"quota"},
+	"google.golang.org/grpc":           {"server/rpc", "server/flagdapi", "server/decision", "internal/wire", "provider"},
+	"google.golang.org/protobuf":       {"server/rpc", "server/flagdapi", "server/decision", "internal/wire", "provider"},
+	"connectrpc.com":                   {"server/rpc"},
+	"github.com/open-feature/go-sdk":   {"provider"},
 }
 
 type listed struct {
