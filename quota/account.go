@@ -2,6 +2,7 @@ package quota
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type account struct {
 	reserve     int64 // what is kept for the time when the ledger is away
 	emergency   int64 // what of it was used since the ledger was last heard
 	queue       []*waiter
+	backs       []*returning
 	listed      atomic.Bool // among those that the next exchange asks for
 
 	// The last denial, and of what.
@@ -58,6 +60,12 @@ type waiter struct {
 	fence  int64
 }
 
+// A returning is a call that waits until what is held of a bucket has been given back.
+type returning struct {
+	asked bool // the message that gives it back is on its way
+	done  chan struct{}
+}
+
 // A verdict is what a waiter hears.
 type verdict int
 
@@ -66,6 +74,7 @@ const (
 	exhausted         // nothing is left
 	contended         // others hold what is left
 	elsewhen          // it is another period by now
+	moved             // the account is another holder's by now
 	away              // the ledger cannot be asked
 )
 
@@ -129,6 +138,9 @@ func (a *account) measure(now int64) {
 func (a *account) message(now int64) tiergate.LeaseAsk {
 	a.measure(now)
 	ask := tiergate.LeaseAsk{Bucket: a.bucket, Period: a.period, Amount: a.amount, Rev: a.rev, Want: a.target(now)}
+	for _, b := range a.backs {
+		b.asked = true
+	}
 	for _, w := range a.queue {
 		w.asked = true
 		ask.Need += w.units
@@ -175,6 +187,19 @@ func (a *account) hear(ask *tiergate.LeaseAsk, answer *tiergate.LeaseAnswer, now
 	clear(a.queue[len(kept):])
 	a.queue = kept
 	a.kept()
+	a.returned(false)
+}
+
+// returned lets those go on who wait for what is given back: all, or those whose message was
+// answered. The caller holds a.mu.
+func (a *account) returned(all bool) {
+	a.backs = slices.DeleteFunc(a.backs, func(b *returning) bool {
+		if !all && !b.asked {
+			return false
+		}
+		close(b.done)
+		return true
+	})
 }
 
 // deny tells a waiter that there is not as much, and remembers it for those who come next.
@@ -197,6 +222,9 @@ func (a *account) fail(v verdict) {
 	}
 	clear(a.queue)
 	a.queue = a.queue[:0]
+	if v == away {
+		a.returned(true) // they ask the ledger, and hear the same
+	}
 }
 
 // leave takes a waiter out of the queue, and says whether it was still there; if not, its

@@ -62,6 +62,7 @@ func (e *Engine) Consume(ctx context.Context, t *Take, states []tiergate.LimitSt
 	if e.active.Add(1); e.stopping.Load() {
 		return e.ending(), states, nil
 	}
+	defer e.enter().calls.Add(-1)
 	out, known, err := e.claimKey(t) // 1. a key that is known answers as it did
 	switch {
 	case err != nil:

@@ -24,7 +24,7 @@ const (
 	countersMagic = "tiergate counters 1"
 	headerBytes   = 4096
 	slotBytes     = 64
-	// maxSlots is how many leases a process may have at once: 16 MiB.
+	// maxSlots is how many leases a holder may have at once: 16 MiB.
 	maxSlots = 1 << 18
 )
 
@@ -38,6 +38,7 @@ type counters struct {
 	data []byte
 	head countersHead
 
+	most int // slots that may be used at once
 	mu   sync.Mutex
 	next int     // slots from here on were never used
 	idle []*slot // slots that were
@@ -104,7 +105,7 @@ func (s *slot) free() {
 // createCounters makes the counter file of a new holder in dir. All of its room is taken
 // from the disk at once: a full disk must not end the process later.
 func createCounters(dir, holder, log string) (*counters, error) {
-	c := &counters{path: filepath.Join(dir, countersName+holder)}
+	c := &counters{path: filepath.Join(dir, countersName+holder), most: maxSlots}
 	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make the counter file: %w", err)
@@ -171,7 +172,7 @@ func (c *counters) slot(b tiergate.Bucket) (*slot, error) {
 	case len(c.idle) > 0:
 		s = c.idle[len(c.idle)-1]
 		c.idle = c.idle[:len(c.idle)-1]
-	case c.next == maxSlots:
+	case c.next == c.most:
 		return nil, errManyLeases
 	default:
 		s = &slot{words: wordsAt(c.data, c.next), owner: c}
@@ -181,6 +182,13 @@ func (c *counters) slot(b tiergate.Bucket) (*slot, error) {
 	s.words[slotName1].Store(name1)
 	s.words[slotName0].Store(name0)
 	return s, nil
+}
+
+// crowded says that most slots are in use.
+func (c *counters) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return 4*(c.next-len(c.idle)) > 3*c.most
 }
 
 func wordsAt(data []byte, i int) *[slotBytes / 8]atomic.Int64 {

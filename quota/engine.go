@@ -28,6 +28,8 @@ type Options struct {
 	// FallbackShares is into how many parts a rate that is shared with others is cut while
 	// nobody says how many there are; 0 is 16.
 	FallbackShares int
+
+	slots, traces int // for tests: how many leases and forgotten counters a holder may have; 0 is maxSlots and maxForgotten
 }
 
 // An Engine counts for one process. It spends what the ledger handed out beforehand, and
@@ -52,25 +54,32 @@ type Engine struct {
 	heard    atomic.Pointer[ledgerTime]
 	awayAt   atomic.Int64 // when the ledger last did not answer; 0 while it does
 
-	holder   atomic.Pointer[incarnation]
+	holder    atomic.Pointer[incarnation]
+	outlived  atomic.Bool // it is time for another holder: see succeed
+	departing *departing  // the holder of before, until it is retired; the exchange loop's, changed under mu
+	ratesFrom int64       // shares of rates are not asked for before; the exchange loop's
+
 	kick     chan struct{}
 	listMu   sync.Mutex
 	list     []*account    // those that the next exchange asks for
 	former   []predecessor // holders of before that are not retired yet; the upload loop's …
 	formers  atomic.Int64  // … and how many
 	lost     bool          // the ledger has lost what is not kept; the upload loop's …
-	doubt    bool          // … and so is this: some use in this process's name may never be counted …
-	began    int64         // … and this: the place in the log from which on usage is in its name
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	stopping atomic.Bool
 	active   atomic.Int64 // calls that take something
 }
 
-// An incarnation is a process as the ledger knows it.
+// An incarnation is a process as the ledger knows it, for some time.
 type incarnation struct {
 	id       string
 	counters *counters
+	began    int64       // the place in the usage log from which on usage is in its name
+	doubtful atomic.Bool // some of that may never be counted
+	// calls are those under way that may spend in its name; one that goes on as another after
+	// it was fenced shares them.
+	calls *atomic.Int64
 }
 
 // ledgerTime is the ledger's clock as of a moment of our own.
@@ -187,6 +196,8 @@ func (e *Engine) spend(ctx context.Context, c *Claim, now int64) (spent, verdict
 		switch v {
 		case got:
 			return s, got
+		case moved:
+			continue
 		case elsewhen:
 			if a.period.Holds(e.Now()) { // in its last moments nothing more is spent of a period
 				sleep(ctx, margin)
@@ -228,6 +239,19 @@ func (e *Engine) refused(a *account, c *Claim, now int64) (verdict, bool) {
 		return a.denied, true
 	}
 	return got, false
+}
+
+// enter begins a call that may spend in the name of the holder that it returns, or of one that
+// comes after; the caller takes it out of its calls in the end.
+func (e *Engine) enter() *incarnation {
+	for {
+		h := e.holder.Load()
+		h.calls.Add(1)
+		if h == e.holder.Load() {
+			return h
+		}
+		h.calls.Add(-1) // it had been left already, and nobody may wait for its calls any more
+	}
 }
 
 // away says that the ledger did not answer when it was last asked.

@@ -64,9 +64,20 @@ func sleep(ctx context.Context, d time.Duration) {
 // exchange sends one message about the listed accounts and takes in the answer. It says
 // whether there is more to send.
 func (e *Engine) exchange(ctx context.Context, tokens *chain) (again bool, err error) {
+	if e.outlived.Load() {
+		e.succeed(tokens)
+	}
 	now := e.now()
 	accounts, again := e.listed()
-	x := tiergate.Exchange{Holder: e.holder.Load().id, Asks: make([]tiergate.LeaseAsk, len(accounts)), Rates: e.shares.asks(now)}
+	if err := e.depart(ctx, accounts); err != nil {
+		e.unheard(ctx, err, accounts, tokens)
+		return true, err
+	}
+	accounts = e.own(accounts)
+	x := tiergate.Exchange{Holder: e.holder.Load().id, Asks: make([]tiergate.LeaseAsk, len(accounts))}
+	if e.departing == nil && now >= e.ratesFrom {
+		x.Rates = e.shares.asks(now)
+	}
 	if len(accounts)+len(x.Rates) == 0 && !e.holds() && !e.away() {
 		return false, nil
 	}
@@ -78,19 +89,43 @@ func (e *Engine) exchange(ctx context.Context, tokens *chain) (again bool, err e
 		a.mu.Unlock()
 	}
 	sent := e.now()
-	asking, cancel := context.WithTimeout(ctx, answerTime)
-	out, err := e.options.Ledger.Exchange(asking, x)
-	cancel()
-	if err == nil && (len(out.Answers) != len(x.Asks) || len(out.Shares) != len(x.Rates)) {
-		err = tiergate.Errorf(tiergate.Internal, "the ledger's answer does not fit the question")
-	}
+	out, err := e.ask(ctx, x)
 	if err != nil {
 		e.unheard(ctx, err, accounts, tokens)
 		return true, err
 	}
 	tokens.answered()
+	if d := e.departing; d != nil && len(d.accounts) > 0 {
+		sent = min(sent, d.sent) // what that one holds is spent as well
+	}
 	e.hear(x, out, accounts, sent)
 	return again, nil
+}
+
+// ask sends a message to the ledger.
+func (e *Engine) ask(ctx context.Context, x tiergate.Exchange) (tiergate.Exchanged, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	out, err := e.options.Ledger.Exchange(ctx, x)
+	if err == nil && (len(out.Answers) != len(x.Asks) || len(out.Shares) != len(x.Rates)) {
+		err = tiergate.Errorf(tiergate.Internal, "the ledger's answer does not fit the question")
+	}
+	return out, err
+}
+
+// own returns those of the accounts that are in the holder's name. What a departing holder has
+// is listed again.
+func (e *Engine) own(accounts []*account) []*account {
+	holder := e.holder.Load().id
+	return slices.DeleteFunc(accounts, func(a *account) bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		other := a.holder != holder
+		if other && !a.closed {
+			e.enlist(a)
+		}
+		return other || a.closed
+	})
 }
 
 // listed takes the accounts that are to be asked for, at most maxAsks.
@@ -209,7 +244,11 @@ const idleFor = int64(2 * TTL)
 
 // sweep gives back what is held idly, and forgets accounts that are over.
 func (e *Engine) sweep(now int64) {
-	ledger := e.Now()
+	ledger, holder := e.Now(), e.holder.Load()
+	if holder.counters.head.Log != e.usage.ID() { // nobody who comes after us would believe it
+		e.outlived.Store(true)
+	}
+	crowded := holder.counters.crowded()
 	var over []*account
 	e.mu.RLock()
 	for _, a := range e.accounts {
@@ -217,7 +256,7 @@ func (e *Engine) sweep(now int64) {
 		a.over = !a.period.Holds(ledger)
 		idle := len(a.queue) == 0 && (a.over || now < a.recalled || now-a.usedAt > int64(ride))
 		ask := idle && a.fence > 0 && !a.sealed
-		if idle && !ask && (a.over || now-a.usedAt > idleFor) && a.settled() {
+		if idle && !ask && (a.over || crowded || now-a.usedAt > idleFor) && a.settled() {
 			over = append(over, a)
 		}
 		a.mu.Unlock()
@@ -233,9 +272,15 @@ func (e *Engine) sweep(now int64) {
 func (e *Engine) forget(over []*account, ledger time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	holder := e.holder.Load().id
 	for _, a := range over {
 		a.mu.Lock()
-		if len(a.queue) == 0 && !a.listed.Load() && a.settled() && (a.fence == 0 || a.sealed) && e.idle.add(a, ledger) {
+		switch {
+		case len(a.queue) > 0, a.listed.Load(), !a.settled(), a.fence > 0 && !a.sealed:
+		case a.holder != holder: // of one that departs: see close
+		case !e.idle.add(a, ledger):
+			e.outlived.Store(true)
+		default:
 			a.closed = true
 			delete(e.accounts, a.bucket)
 			a.slot.free()

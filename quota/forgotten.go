@@ -1,20 +1,24 @@
 package quota
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tiergate/tiergate"
 )
 
-// maxForgotten is how many counters that are not in use are remembered: 64 MiB or so. Beyond
-// it, counters of periods that are over for a week go first, and others stay in use.
-const maxForgotten = 1 << 20
+// maxForgotten is how many counters that are not in use a holder remembers: 4 MiB or so. Beyond
+// it, counters of periods that are over for a week go first; then it is time for another
+// holder, see succeed. It is also about how many leases the ledger ends at once when a holder
+// is retired.
+const maxForgotten = 1 << 16
 
 // forgotten is what must be known of a counter that nobody uses any more, for as long as the
 // holder lives. The ledger adds up what a holder was granted and what it reported of a bucket
 // over its whole life; one that began anew would be granted again what it has used.
 type forgotten struct {
 	of      map[[2]int64]trace // by the name of the bucket
+	most    int                // 0 is maxForgotten
 	thinned time.Time          // when it was last looked through
 }
 
@@ -27,7 +31,7 @@ func (f *forgotten) add(a *account, ledger time.Time) bool {
 	if a.fence == 0 {
 		return true // it was never asked for
 	}
-	if len(f.of) >= maxForgotten && !f.thin(ledger) {
+	if len(f.of) >= cmp.Or(f.most, maxForgotten) && !f.thin(ledger) {
 		return false
 	}
 	if f.of == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +28,7 @@ func Open(o Options) (*Engine, error) {
 	o.FallbackShares = cmp.Or(o.FallbackShares, 16)
 	e := &Engine{
 		options: o, log: o.Log, start: time.Now(), rates: NewRates(cmp.Or(o.RateKeys, 1_000_000)),
-		accounts: map[tiergate.Bucket]*account{}, kick: make(chan struct{}, 1),
+		accounts: map[tiergate.Bucket]*account{}, idle: forgotten{most: o.traces}, kick: make(chan struct{}, 1),
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the usage folder: %w", err)
@@ -61,7 +62,6 @@ func (e *Engine) begin() error {
 	if err != nil {
 		return fmt.Errorf("read the usage log: %w", err)
 	}
-	e.began = e.usage.End()
 	holder, err := e.incarnate()
 	if err != nil {
 		return err
@@ -77,10 +77,11 @@ func (e *Engine) incarnate() (*incarnation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &incarnation{id: id, counters: c}, nil
+	c.most = cmp.Or(e.options.slots, maxSlots)
+	return &incarnation{id: id, counters: c, began: e.usage.End(), calls: &atomic.Int64{}}, nil
 }
 
-// reincarnate makes the process another holder, which holds nothing.
+// reincarnate makes the process another holder, which holds nothing, after it was fenced.
 func (e *Engine) reincarnate() error {
 	holder, err := e.incarnate()
 	if err != nil {
@@ -88,19 +89,25 @@ func (e *Engine) reincarnate() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	former := e.holder.Swap(holder)
+	former := e.holder.Load()
+	holder.calls = former.calls // those under way spend in the new name from now on
+	e.holder.Store(holder)
 	e.deadline.Store(0)
-	e.idle = forgotten{}
+	e.idle = forgotten{most: e.options.traces}
 	var failed error
 	for _, a := range e.accounts {
 		a.mu.Lock()
+		if a.holder != former.id { // of one that departs
+			a.mu.Unlock()
+			continue
+		}
 		a.holding, a.holder, a.told = holding{}, holder.id, false
 		if a.slot, err = holder.counters.slot(a.bucket); err != nil {
 			failed = err
 		}
 		a.mu.Unlock()
 	}
-	return errors.Join(failed, former.counters.close(true))
+	return errors.Join(failed, former.counters.close(!former.doubtful.Load()))
 }
 
 // findFormer finds the counter files of former processes, and abandons those that cannot be
@@ -155,10 +162,8 @@ func (e *Engine) Close(ctx context.Context) error {
 	return errors.Join(err, e.usage.Close())
 }
 
-// leave uploads what is left and retires the holder, if all that was used in its name is
-// counted.
+// leave uploads what is left and ends what the process is to the ledger.
 func (e *Engine) leave(ctx context.Context) error {
-	holder := e.holder.Load()
 	for ctx.Err() == nil {
 		more, err := e.upload(ctx)
 		if err == nil && !more && e.usage.Uploaded() == e.usage.End() {
@@ -166,24 +171,39 @@ func (e *Engine) leave(ctx context.Context) error {
 		}
 		if err != nil {
 			e.log.Warn("usage stays on disk until the next start", "error", err)
-			return e.closeCounters(holder.counters, false)
+			break
 		}
 	}
-	switch {
-	case ctx.Err() != nil, e.active.Load() > 0:
-		return e.closeCounters(holder.counters, false)
-	case e.doubt:
-		e.abandon(&formerHolder{path: holder.counters.path, head: holder.counters.head}, "some of its usage was lost")
-		return e.closeCounters(holder.counters, false)
+	var failed error
+	counted := ctx.Err() == nil && e.active.Load() == 0 && e.usage.Uploaded() == e.usage.End()
+	for _, h := range e.incarnations() {
+		failed = errors.Join(failed, e.end(ctx, h, counted))
 	}
-	previous, token := tokensIn(holder.counters.data)
-	err := e.options.Ledger.Retire(ctx, tiergate.Retirement{
-		Holder: holder.id, Previous: previous, Token: cmp.Or(token, previous), Log: e.usage.ID(), At: e.usage.Uploaded(),
-	})
+	return failed
+}
+
+// incarnations are the holders that the process is: one, and perhaps one that departs.
+func (e *Engine) incarnations() []*incarnation {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := []*incarnation{e.holder.Load()}
+	if e.departing != nil {
+		all = append(all, e.departing.incarnation)
+	}
+	return all
+}
+
+// end retires a holder when the process ends, if all of its usage is counted, and gives its
+// counter file up.
+func (e *Engine) end(ctx context.Context, h *incarnation, counted bool) error {
+	if !counted || h.doubtful.Load() {
+		return e.closeCounters(h.counters, false)
+	}
+	err := e.retireOwn(ctx, h, e.usage.ID(), e.usage.Uploaded())
 	if err != nil {
 		e.log.Warn("what is held stays so until the next start", "error", err)
 	}
-	return e.closeCounters(holder.counters, err == nil)
+	return e.closeCounters(h.counters, err == nil)
 }
 
 // closeCounters gives the counter file up. While a call is still under way, which waits for a

@@ -136,34 +136,6 @@ func (e *Engine) hearTime(ledger time.Time) {
 	e.heard.CompareAndSwap(before, &t)
 }
 
-// giveBack gives back what is held of a bucket, and says whether that was anything.
-func (e *Engine) giveBack(ctx context.Context, key tiergate.Bucket) bool {
-	now := e.now()
-	e.recall(key, now)
-	e.mu.RLock()
-	a := e.accounts[key]
-	e.mu.RUnlock()
-	if a == nil {
-		return false
-	}
-	a.mu.Lock()
-	held := a.rest() > 0
-	a.mu.Unlock()
-	if !held {
-		return false
-	}
-	for range 100 { // a message is on its way
-		a.mu.Lock()
-		back := a.rest() == 0 && !a.listed.Load() && a.sealed
-		a.mu.Unlock()
-		if back || ctx.Err() != nil {
-			break
-		}
-		sleep(ctx, 2*time.Millisecond)
-	}
-	return true
-}
-
 // short turns a ledger's refusal into an outcome; other errors stay errors.
 func (e *Engine) short(t *Take, err error) (Outcome, error) {
 	if notNow, ok := errors.AsType[*tiergate.NotNowError](err); ok {

@@ -21,8 +21,10 @@ func crash(t testing.TB, e *Engine) {
 	if err := e.usage.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.holder.Load().counters.close(false); err != nil {
-		t.Fatal(err)
+	for _, h := range e.incarnations() {
+		if err := h.counters.close(false); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ type Stats struct {
 	Unreadable   int64 // records that could not be read
 	Conflicts    int64 // times that the usage log was not what the ledger knows
 	Abandoned    int64 // former processes whose leases are set aside until somebody reconciles them
-	Former       int   // former processes that are still to be retired
+	Former       int   // holders of before, former processes and this one's own, that are still to be retired
 	Spool        spool.Stats
 }
 
@@ -76,6 +76,9 @@ func (e *Engine) Stats() Stats {
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	if e.departing != nil {
+		s.Former++
+	}
 	s.Leases = len(e.accounts)
 	for _, a := range e.accounts {
 		a.mu.Lock()

@@ -121,6 +121,8 @@ func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	case errors.Is(err, spool.ErrHistory):
 		e.distrust(e.usage.End())
 		err = e.usage.Renew("the ledger knows another log of its name: is the folder a copy?")
+		e.outlived.Store(true) // the next process believes the counters of the log that it finds
+		e.wake()
 	}
 	e.counts.conflicts.Add(1)
 	return err
@@ -147,20 +149,28 @@ func (e *Engine) uploaded(all []tiergate.Usage) {
 			if s.Holder == "" {
 				continue
 			}
-			e.mu.RLock()
-			a := e.accounts[s.Bucket]
-			e.mu.RUnlock()
-			if a != nil {
-				a.mu.Lock()
-				if a.holder == s.Holder {
-					a.slot.upload(s.Units)
-				}
-				a.mu.Unlock()
-			}
+			e.countedOf(s)
 			for k := range e.former {
 				e.former[k].counted(s)
 			}
 		}
+	}
+}
+
+// countedOf notes what the ledger has counted of this process's own use of a bucket.
+func (e *Engine) countedOf(s *tiergate.Spend) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if d := e.departing; d != nil && d.id == s.Holder && d.slots[s.Bucket] != nil {
+		d.slots[s.Bucket].upload(s.Units)
+		return
+	}
+	if a := e.accounts[s.Bucket]; a != nil {
+		a.mu.Lock()
+		if a.holder == s.Holder {
+			a.slot.upload(s.Units)
+		}
+		a.mu.Unlock()
 	}
 }
 
@@ -250,10 +260,14 @@ func (e *Engine) abandon(f *formerHolder, why string) {
 }
 
 // distrust says that usage up to a place of the log may never be counted: it abandons all
-// former holders, and where some of it is this one's, keeps it from giving back at its end what
-// it may have used.
+// former holders, and where some of it is this one's, keeps anybody from giving back at its end
+// what it may have used.
 func (e *Engine) distrust(upTo int64) {
-	e.doubt = e.doubt || upTo > e.began
+	for i, h := range e.incarnations() {
+		if i > 0 || upTo > h.began {
+			e.doubt(h, "some of its usage may be lost")
+		}
+	}
 	for _, f := range e.former {
 		e.abandon(f.formerHolder, "the usage log is not what it was")
 	}
