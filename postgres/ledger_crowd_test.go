@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -117,6 +118,9 @@ func (p *person) act() {
 		} else {
 			_, err = reservations.Release(ctx, fmt.Sprint("r", p.random.IntN(300)), "")
 		}
+	}
+	if notNow, ok := errors.AsType[*tiergate.NotNowError](err); ok && notNow.Learning {
+		return // the server has just changed
 	}
 	switch tiergate.CodeOf(err) {
 	case "", tiergate.NotFound, tiergate.Gone, tiergate.Conflict, tiergate.Exhausted, tiergate.KeyReused:

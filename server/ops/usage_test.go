@@ -77,17 +77,21 @@ func TestLedger_figures_have_an_age(t *testing.T) {
 		{
 			"fresh", &ops.Ledger{Lost: 2, AsOf: now.Add(-30 * time.Second)},
 			`{"forfeited":0,"lost":2,"asOf":"2026-01-02T03:03:35Z","ageMs":30000}`,
-			[]string{"tiergate_quota_ledger_age_seconds 30", "tiergate_quota_forfeited_units 0", "tiergate_quota_lost_processes 2"}, nil, nil,
+			[]string{"tiergate_quota_ledger_age_seconds 30", "tiergate_quota_forfeited_units 0", "tiergate_quota_lost_processes 2"},
+			nil, nil,
 		},
 		{
 			"old", &ops.Ledger{Lost: 2, AsOf: now.Add(-5 * time.Minute)},
 			`{"forfeited":0,"lost":2,"asOf":"2026-01-02T02:59:05Z","ageMs":300000}`,
-			[]string{"tiergate_quota_ledger_age_seconds 300", "tiergate_quota_lost_processes 2"}, nil,
+			[]string{"tiergate_quota_ledger_age_seconds 300", "tiergate_quota_lost_processes 2"},
+			nil,
 			[]string{"what is told of the whole ledger is 5m0s old: the database has not answered since"},
 		},
 		{
 			"never read", &ops.Ledger{}, `{"forfeited":null,"lost":null,"ageMs":null}`,
-			[]string{"tiergate_quota_ledger_age_seconds +Inf"}, []string{"tiergate_quota_forfeited_units", "tiergate_quota_lost_processes"}, []string{never},
+			[]string{"tiergate_quota_ledger_age_seconds +Inf"},
+			[]string{"tiergate_quota_forfeited_units", "tiergate_quota_lost_processes"},
+			[]string{never},
 		},
 		{"not looked at", nil, "", nil, []string{"tiergate_quota_ledger_age", "tiergate_quota_forfeited_units", "tiergate_quota_lost_processes"}, nil},
 	} {
