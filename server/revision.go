@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,35 +43,51 @@ func (s *Revisions) Stale(now time.Time) bool {
 }
 
 // Demanded returns gen, or when the request demands a later revision a generation that is
-// at least there, waiting for a moment if need be. Otherwise it is nil, and status and detail are
-// the answer: 503 when we are behind, so that the caller tries again, and 412 when the
-// revision is of another history than ours, of which nobody can say whether it is older.
+// at least there; see AtLeast. Otherwise it is nil, and status and detail are the answer: 503
+// when we are behind, so that the caller tries again, and 412 for another history.
 func (s *Revisions) Demanded(ctx *fasthttp.RequestCtx, gen tiergate.Generation) (_ tiergate.Generation, status int, detail string) {
 	want := View(ctx.Request.Header.PeekCanonical(headerMinRevision))
 	if want == "" {
 		return gen, 0, ""
 	}
+	gen, err := s.AtLeast(context.Background(), want, gen)
+	switch tiergate.CodeOf(err) {
+	case "":
+		return gen, 0, ""
+	case tiergate.Invalid:
+		return nil, fasthttp.StatusBadRequest, err.Error()
+	case tiergate.Stale:
+		return nil, fasthttp.StatusPreconditionFailed, err.Error()
+	}
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+	return nil, fasthttp.StatusServiceUnavailable, err.Error()
+}
+
+// AtLeast returns gen, or a generation that is at least at the revision that want names, as
+// clients write it, waiting for a moment if need be. Errors are Invalid for what is no revision,
+// Unavailable when we are behind, and Stale when the revision is of another history than ours,
+// of which nobody can say whether it is older.
+func (s *Revisions) AtLeast(ctx context.Context, want string, gen tiergate.Generation) (tiergate.Generation, error) {
 	cut := strings.LastIndexByte(want, '-')
 	rev, err := strconv.ParseInt(want[cut+1:], 10, 64)
 	if cut < 0 || err != nil || rev < 0 {
-		return nil, fasthttp.StatusBadRequest, "Tiergate-Min-Revision is not a revision"
+		return nil, tiergate.Errorf(tiergate.Invalid, "Tiergate-Min-Revision is not a revision")
 	}
 	epoch := want[:cut]
-	if gen = s.await(gen, epoch, rev); gen != nil {
-		return gen, 0, ""
+	if gen = s.await(ctx, gen, epoch, rev); gen != nil {
+		return gen, nil
 	}
 	if now := s.Evaluator.Generation(); now == nil || !ofEpoch(now.Resume(), epoch) {
-		return nil, fasthttp.StatusPreconditionFailed, "the demanded revision is of another history than the one in force"
+		return nil, tiergate.Errorf(tiergate.Stale, "the demanded revision is of another history than the one in force")
 	}
-	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
-	return nil, fasthttp.StatusServiceUnavailable, "the demanded revision is not in force here yet"
+	return nil, tiergate.Errorf(tiergate.Unavailable, "the demanded revision is not in force here yet")
 }
 
 func ofEpoch(r tiergate.Resume, epoch string) bool { return r.Epoch[:min(8, len(r.Epoch))] == epoch }
 
-// await returns a generation at or past a revision, nil when none came in time. It looks
-// again and again: that costs a pointer read, and only for callers that are ahead of us.
-func (s *Revisions) await(gen tiergate.Generation, epoch string, rev int64) tiergate.Generation {
+// await returns a generation at or past a revision, nil when none came in time or before ctx
+// ended. It looks again and again: that costs a pointer read, and only for callers that are ahead of us.
+func (s *Revisions) await(ctx context.Context, gen tiergate.Generation, epoch string, rev int64) tiergate.Generation {
 	reached := func() bool {
 		r := gen.Resume()
 		return ofEpoch(r, epoch) && r.Rev >= rev
@@ -89,6 +106,8 @@ func (s *Revisions) await(gen tiergate.Generation, epoch string, rev int64) tier
 		select {
 		case <-tick.C:
 		case <-end.C:
+			return nil
+		case <-ctx.Done():
 			return nil
 		}
 		if gen = s.Evaluator.Generation(); reached() {

@@ -2,8 +2,6 @@ package ofrep
 
 import (
 	"bytes"
-	"slices"
-	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -113,32 +111,21 @@ func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
 	return false
 }
 
-// selectSet finds the flag set: the selector's, or the only one of the credential, or the
-// default one.
+// selectSet finds the flag set.
 func (c *call) selectSet(ctx *fasthttp.RequestCtx) bool {
-	c.req.Set = tiergate.DefaultSet
-	selector := ctx.Request.Header.PeekCanonical(headerSelector)
-	c.selected = len(selector) > 0
-	if c.selected {
-		name, set, found := strings.Cut(server.View(selector), "=")
-		if !found || name != "flagSetId" || strings.Contains(set, "=") {
-			fail(ctx, fasthttp.StatusBadRequest, tiergate.General, "Flagd-Selector is not flagSetId=NAME: flags are selected by their set only")
-			return false
-		}
-		if set != "" {
-			c.req.Set = set
-		}
+	named, err := server.Selected(server.View(ctx.Request.Header.PeekCanonical(headerSelector)))
+	c.selected = named != ""
+	if err == nil {
+		c.req.Set, err = server.SetFor(named, c.req.Key)
 	}
-	if c.req.Key == nil || len(c.req.Key.Sets) == 0 {
+	switch tiergate.CodeOf(err) {
+	case "":
 		return true
+	case tiergate.Forbidden:
+		fail(ctx, fasthttp.StatusForbidden, tiergate.General, err.Error())
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.General, err.Error())
 	}
-	if !c.selected && len(c.req.Key.Sets) == 1 {
-		c.req.Set = c.req.Key.Sets[0]
-	}
-	if slices.Contains(c.req.Key.Sets, c.req.Set) {
-		return true
-	}
-	fail(ctx, fasthttp.StatusForbidden, tiergate.General, "the API key may not ask for this flag set")
 	return false
 }
 
