@@ -43,11 +43,10 @@ func (n *node) open(b uint8) {
 
 // leftBehind says whether a counter is forgotten of which the ledger still sets units aside:
 // nobody would give them back before it is used again, or its holder retired. After a failover
-// that may be, as the ledger may have lost that they were given back; and after an undo, of which
-// the ledger is not told when the lease was given back before.
+// that may be, as the ledger may have lost that they were given back.
 func (x *explorer) leftBehind(w *world, s *snapshot, i, b uint8) bool {
 	n := &w.nodes[i]
-	if n.idle[b].fence == 0 || w.left[anyFailover] < x.cfg.budget[anyFailover] || w.left[anyUndo] < x.cfg.budget[anyUndo] {
+	if n.idle[b].fence == 0 || w.left[anyFailover] < x.cfg.budget[anyFailover] {
 		return false
 	}
 	l := s.state.buckets[bucketNames[b]].leases[holderName(n.who, n.inc)]

@@ -31,13 +31,12 @@ func (h *holding) spend(n, amount int64) bool {
 }
 
 // undo takes back a spend of n units, made under a fence, that led to nothing and was not
-// recorded. Under another fence by now, they go back to the ledger.
+// recorded. Under another fence by now, they go back to the ledger, which is asked once more
+// even when it was told already that nothing is held.
 func (h *holding) undo(n, fence int64) {
 	h.spent -= n
 	if fence != h.fence || h.sealed {
-		sealed := h.sealed
 		h.drop()
-		h.sealed = sealed
 	}
 }
 

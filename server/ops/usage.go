@@ -14,7 +14,7 @@ type Usage struct {
 	LastHeard  time.Time `json:"lastHeard,omitzero"` // by the ledger's clock
 	Leases     int       `json:"leases"`             // counters that are known here
 	Held       int64     `json:"held"`               // units that may be spent without asking
-	Former     int       `json:"former"`             // former processes whose leases are not given back yet
+	Former     int       `json:"former"`             // former holders, dead processes or our own before, whose leases are not given back yet
 	Abandoned  int64     `json:"abandoned"`          // former processes whose leases are set aside until somebody reconciles them
 
 	Accepted   int64            `json:"accepted"`   // uses that were recorded
@@ -50,7 +50,7 @@ var (
 	forfeitedDesc  = describe("tiergate_quota_forfeited_units", "Units in the ledger that are set aside until somebody reconciles them.")
 	lostDesc       = describe("tiergate_quota_lost_processes", "Processes whose units in the ledger are set aside until somebody reconciles them.")
 	ledgerAgeDesc  = describe("tiergate_quota_ledger_age_seconds", "How old the figures of the whole ledger are; +Inf while nobody could look at it.")
-	formerDesc     = describe("tiergate_quota_former_processes", "Former processes whose leases are not given back yet.")
+	formerDesc     = describe("tiergate_quota_former_holders", "Former holders, of dead processes or of this one before, whose leases are not given back yet.")
 	abandonedDesc  = describe("tiergate_quota_abandoned_processes_total", "Former processes whose leases are set aside until somebody reconciles them.")
 	acceptedDesc   = describe("tiergate_quota_accepted_total", "Uses that were recorded.")
 	deniedDesc     = describe("tiergate_quota_denied_total", "Uses that were denied, by reason.", "reason")
