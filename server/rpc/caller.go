@@ -1,0 +1,82 @@
+package rpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
+)
+
+// A caller is who makes a call, known by a key.
+type caller struct {
+	key     *tiergate.Key
+	text    string
+	resolve server.Resolver
+}
+
+type callerKey struct{}
+
+// WithKey returns a context of a call that was made with a key.
+func WithKey(ctx context.Context, key *tiergate.Key) context.Context {
+	return context.WithValue(ctx, callerKey{}, &caller{key: key})
+}
+
+// KeyOf returns the key that a call was made with, nil when its service needs none.
+func KeyOf(ctx context.Context) *tiergate.Key {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c.key
+	}
+	return nil
+}
+
+// Recheck looks again at the key that a call was made with, for streams that outlive it. Its
+// error is the status to end with.
+func Recheck(ctx context.Context) error {
+	c, ok := ctx.Value(callerKey{}).(*caller)
+	if !ok || c.resolve == nil {
+		return nil
+	}
+	if key, err := c.resolve(c.text); err != nil || key == nil {
+		return StatusOf(server.Refusal(err))
+	}
+	return nil
+}
+
+// admit finds out who calls. A nil resolve means that nobody needs a key.
+func admit(ctx context.Context, resolve server.Resolver) (context.Context, error) {
+	if resolve == nil {
+		return ctx, nil
+	}
+	authorization, single := sent(ctx, "authorization")
+	apiKey, alone := sent(ctx, "x-api-key")
+	if !single || !alone {
+		return nil, StatusOf(tiergate.Errorf(tiergate.Unauthorized, "more than one API key was sent"))
+	}
+	text, err := server.Presented(authorization, apiKey)
+	if err != nil {
+		return nil, StatusOf(server.Refusal(err))
+	}
+	key, err := resolve(text)
+	if err != nil || key == nil {
+		return nil, StatusOf(server.Refusal(err))
+	}
+	return context.WithValue(ctx, callerKey{}, &caller{key, text, resolve}), nil
+}
+
+// Sent returns what a call's metadata say under a name in lower case, "" when nothing; when
+// they say it more than once, the first.
+func Sent(ctx context.Context, name string) string {
+	value, _ := sent(ctx, name)
+	return value
+}
+
+// sent also reports whether the name is there once at most.
+func sent(ctx context.Context, name string) (value string, single bool) {
+	values := metadata.ValueFromIncomingContext(ctx, name)
+	if len(values) == 0 {
+		return "", true
+	}
+	return values[0], len(values) == 1
+}

@@ -1,0 +1,217 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"connectrpc.com/connect"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tiergate/tiergate/server"
+)
+
+// serveConnect adds the methods of a guarded service that HTTP/1.x can carry: those with one
+// request.
+func (s *Server) serveConnect(desc *grpc.ServiceDesc, impl any) {
+	for _, m := range desc.Methods {
+		path := "/" + desc.ServiceName + "/" + m.MethodName
+		s.paths[path] = connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
+			said := &said{path: path}
+			answer, err := m.Handler(impl, said.incoming(ctx, req.Header()), req.Msg.decode, nil)
+			if err != nil {
+				return nil, said.failed(err)
+			}
+			resp := connect.NewResponse(&message{value: answer})
+			said.copyTo(resp.Header(), resp.Trailer())
+			return resp, nil
+		}, connectOptions()...)
+	}
+	for _, d := range desc.Streams {
+		if d.ClientStreams {
+			continue
+		}
+		path := "/" + desc.ServiceName + "/" + d.StreamName
+		s.paths[path] = connect.NewServerStreamHandler(path, func(ctx context.Context, req *connect.Request[message], to *connect.ServerStream[message]) error {
+			said := &said{path: path}
+			ss := &connectStream{said: said, ctx: said.incoming(ctx, req.Header()), request: req.Msg, to: to, control: controlOf(ctx)}
+			ss.control.asked()
+			if err := d.Handler(impl, ss); err != nil {
+				return said.failed(err)
+			}
+			said.copyTo(http.Header{}, to.ResponseTrailer())
+			return nil
+		}, connectOptions()...)
+	}
+}
+
+// connectOptions bound what is read. Nothing is inflated, and JSON is as flagd has it: members
+// that we do not know are left out of account, and those without value are written.
+func connectOptions() []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithReadMaxBytes(MaxMessageBytes),
+		connect.WithCompression("gzip", nil, nil),
+		connect.WithCodec(codec{"proto", false}),
+		connect.WithCodec(codec{"json", true}),
+		connect.WithCodec(codec{"json; charset=utf-8", true}),
+	}
+}
+
+// A message is what Connect carries for us: a request whose bytes the method decodes into a
+// message of its own, or an answer.
+type message struct {
+	raw   []byte
+	json  bool
+	value any // of an answer, a proto.Message
+}
+
+func (m *message) decode(into any) error {
+	err := m.decodeTo(into.(proto.Message))
+	if err != nil {
+		return status.Error(codes.InvalidArgument, "the request cannot be read: "+err.Error())
+	}
+	return nil
+}
+
+func (m *message) decodeTo(into proto.Message) error {
+	switch {
+	case !m.json:
+		return proto.Unmarshal(m.raw, into)
+	case len(m.raw) == 0:
+		return errors.New("it is empty, and not a JSON object")
+	}
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(m.raw, into)
+}
+
+// A codec encodes answers, and leaves requests to whoever knows what they are.
+type codec struct {
+	name string
+	json bool
+}
+
+func (c codec) Name() string { return c.name }
+
+// Unmarshal keeps the bytes of a request.
+func (c codec) Unmarshal(data []byte, into any) error {
+	m := into.(*message)
+	m.raw, m.json = bytes.Clone(data), c.json
+	return nil
+}
+
+// Marshal encodes an answer, or what Connect itself has to say with an error.
+func (c codec) Marshal(what any) ([]byte, error) {
+	if m, ok := what.(*message); ok {
+		what = m.value
+	}
+	if c.json {
+		return protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(what.(proto.Message))
+	}
+	return proto.Marshal(what.(proto.Message))
+}
+
+// said is what a method says beside its answer. Safe for concurrent use.
+type said struct {
+	path            string
+	mu              sync.Mutex
+	header, trailer metadata.MD
+}
+
+// incoming makes the context of a call of one of a request: its headers are the metadata.
+func (s *said) incoming(ctx context.Context, header http.Header) context.Context {
+	md := make(metadata.MD, len(header))
+	for name, values := range header {
+		md[strings.ToLower(name)] = values
+	}
+	return grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(ctx, md), s)
+}
+
+// Method returns the path of the method.
+func (s *said) Method() string { return s.path }
+
+// SetHeader adds to the headers of the answer.
+func (s *said) SetHeader(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.header = metadata.Join(s.header, md)
+	return nil
+}
+
+// SendHeader is SetHeader: the headers go with the answer.
+func (s *said) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
+
+// SetTrailer adds to what follows the answer.
+func (s *said) SetTrailer(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trailer = metadata.Join(s.trailer, md)
+	return nil
+}
+
+func (s *said) copyTo(header, trailer http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for to, md := range map[*http.Header]metadata.MD{&header: s.header, &trailer: s.trailer} {
+		for name, values := range md {
+			(*to)[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+}
+
+// failed makes Connect's error of a status; the codes are the same.
+func (s *said) failed(err error) error {
+	st := status.Convert(err)
+	e := connect.NewError(connect.Code(st.Code()), errors.New(st.Message()))
+	for _, detail := range st.Proto().GetDetails() {
+		if d, err := connect.NewErrorDetail(detail); err == nil {
+			e.AddDetail(d)
+		}
+	}
+	s.copyTo(e.Meta(), e.Meta())
+	return e
+}
+
+// connectStream is a ServerStream of one request over Connect.
+type connectStream struct {
+	*said
+	ctx     context.Context
+	request *message // nil once it was read
+	to      *connect.ServerStream[message]
+	begun   bool
+	control control
+}
+
+func (s *connectStream) Context() context.Context { return s.ctx }
+
+// SetTrailer adds to what follows the last answer.
+func (s *connectStream) SetTrailer(md metadata.MD) { _ = s.said.SetTrailer(md) }
+
+// RecvMsg reads the one request, and then the end.
+func (s *connectStream) RecvMsg(into any) error {
+	if s.request == nil {
+		return io.EOF
+	}
+	defer func() { s.request = nil }()
+	return s.request.decode(into)
+}
+
+// SendMsg sends one answer. Whoever does not take it in time is given up.
+func (s *connectStream) SendMsg(answer any) error {
+	if !s.begun {
+		s.begun = true
+		s.copyTo(s.to.ResponseHeader(), http.Header{})
+	}
+	s.control.sending(server.Timeouts.Write)
+	if err := s.to.Send(&message{value: answer}); err != nil {
+		return status.Error(codes.Unavailable, "the client does not read its stream")
+	}
+	return nil
+}

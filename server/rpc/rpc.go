@@ -1,0 +1,130 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/server"
+)
+
+// The limits of a Server.
+const (
+	MaxMessageBytes   = server.MaxBodyBytes // of a request
+	DefaultMaxStreams = 10_000              // the default of Config.MaxStreams
+
+	// maxCalls is how many calls one connection may have at once. gRPC runs no more handlers
+	// for it than that, also of calls that were reset, and so survives rapid resets.
+	maxCalls = 1000
+	// helloTime is how long a connection may take to say what it speaks.
+	helloTime = 5 * time.Second
+	// pingEvery is how often a client may ping us: there are some that do so to find out
+	// that a proxy has dropped them.
+	pingEvery = 5 * time.Second
+)
+
+// Config says how a Server answers. The zero value serves loopback hosts without CORS.
+type Config struct {
+	Hosts       listen.Hosts // the Host headers that are answered over HTTP/1.x
+	CORSOrigins []string     // the origins that browsers may ask from, "*" for all; none means no CORS
+	MaxConns    int          // connections at once; 0 means server.DefaultMaxConns; those beyond are closed
+	MaxStreams  int          // streaming calls at once, over all connections; 0 means DefaultMaxStreams
+	Ready       func() bool  // what gRPC's health service tells; nil means always; called concurrently
+	Log         *slog.Logger // panics and bugs; nil means none
+
+	// Observe returns what is told the outcome of each call of a door, as the HTTP status that
+	// stands for it, "" for calls of what is not there; nil means nobody. It is called once per
+	// door, the result concurrently.
+	Observe func(door string) func(status int)
+	// Panicked is told of each call that ended in a panic; nil means nobody.
+	Panicked func()
+}
+
+// A Service is one gRPC service and who may call it.
+type Service struct {
+	Desc *grpc.ServiceDesc
+	Impl any    // what Desc's handlers call
+	Door string // names it in metrics
+	// Credential finds a caller's API key, which the methods get with KeyOf; nil means that
+	// callers need none.
+	Credential server.Resolver
+}
+
+// Protocols are those of a TLS listener, in the order for listen.Options: a browser, which
+// speaks both, is to speak HTTP/1.1 here, and gRPC clients offer HTTP/2 alone.
+func Protocols() []string { return []string{"http/1.1", "h2"} }
+
+// A Server serves services on one listener, once.
+type Server struct {
+	cfg    Config
+	log    *slog.Logger
+	grpc   *grpc.Server
+	http   *http.Server
+	paths  map[string]http.Handler // Connect's, by the path of a method
+	cors   cors
+	others func(status int) // counts calls of what is not there
+
+	ending context.Context // ends when the server is to end: all streams end then
+	end    context.CancelFunc
+
+	streams atomic.Int64 // streaming calls under way
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // nil once all are closed
+}
+
+// New returns a Server of services and of gRPC's health and reflection services, which anyone
+// may call. Two services of one name are a bug, and panic.
+func New(cfg Config, services ...Service) *Server {
+	s := &Server{cfg: cfg, log: cfg.Log, cors: cors{cfg.CORSOrigins}, paths: map[string]http.Handler{}, conns: map[*conn]struct{}{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.others = s.observer("")
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		grpc.MaxConcurrentStreams(maxCalls),
+		grpc.MaxHeaderListSize(server.MaxHeaderBytes),
+		grpc.ConnectionTimeout(helloTime),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
+		grpc.UnknownServiceHandler(s.unknown),
+		grpc.WaitForHandlers(true),
+	)
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout: server.Timeouts.Request,
+		ReadTimeout:       server.Timeouts.Request, // streams lift it once they have been asked for
+		WriteTimeout:      server.Timeouts.Write,   // streams move it with each message
+		IdleTimeout:       server.Timeouts.Idle,
+		MaxHeaderBytes:    server.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // it tells what clients do wrong
+	}
+	for _, sv := range append(services, healthOf(cfg.Ready, services)) {
+		desc := s.guard(sv)
+		s.grpc.RegisterService(desc, sv.Impl)
+		s.serveConnect(desc, sv.Impl)
+	}
+	s.reflect()
+	return s
+}
+
+func (s *Server) observer(door string) func(int) {
+	if s.cfg.Observe == nil {
+		return func(int) {}
+	}
+	return s.cfg.Observe(door)
+}
+
+func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, server.DefaultMaxConns) }
+
+func (s *Server) maxStreams() int64 { return int64(cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams)) }
