@@ -1,7 +1,6 @@
 package ofrep
 
 import (
-	"context"
 	"strconv"
 	"time"
 
@@ -15,33 +14,7 @@ import (
 // until the next revision. Without a Gate, or where limits cannot be told of, it says nothing.
 
 // asked is what one check needs, kept for the next.
-type asked struct {
-	use  tiergate.Use
-	room tiergate.Room
-}
-
-// ask returns what is left of the limit to tell of, as the generation that decided has it. It
-// counts nothing and waits for nobody.
-func (c *call) ask(gate tiergate.Gate) *tiergate.LimitState {
-	if c.asked == nil {
-		c.asked = new(asked)
-	}
-	c.asked.use = tiergate.Use{Request: c.req, Room: &c.asked.room}
-	v, err := gate.Check(context.Background(), &c.asked.use)
-	c.asked.use = tiergate.Use{} // the next request must find nothing of this one
-	if err != nil || v.Resume != c.resume {
-		return nil
-	}
-	for i := range v.Limits {
-		if v.Limits[i].Kind == tiergate.Quota {
-			return &v.Limits[i]
-		}
-	}
-	if len(v.Limits) > 0 {
-		return &v.Limits[0]
-	}
-	return nil
-}
+type asked = server.Meter
 
 // appendLimit appends what is known of a metered flag's limit: to the gate, if there is one,
 // else to the decision.
@@ -49,10 +22,13 @@ func (c *call) appendLimit(b []byte, d *tiergate.Decision, gate tiergate.Gate) [
 	if d.Limit != nil {
 		return appendFlagLimit(b, d.Limit.Key, d.Limit.Amount, d.Limit.Period)
 	}
-	if gate == nil || d.ErrorCode != "" || d.Denied || d.Reason == tiergate.ReasonDisabled {
+	if gate == nil {
 		return b
 	}
-	left := c.ask(gate)
+	if c.asked == nil {
+		c.asked = new(asked)
+	}
+	left := c.asked.Left(gate, d, &c.req, c.resume)
 	if left == nil {
 		return b
 	}
