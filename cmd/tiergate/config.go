@@ -35,9 +35,10 @@ type dataOptions struct {
 	DataDir string `help:"Folder for the last-known-good state and, in dev, the database." default:"data"`
 }
 
-// doorOptions are the door of a sidecar.
+// doorOptions are the doors of a sidecar.
 type doorOptions struct {
 	HTTPAddr   string   `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016"`
+	GRPCAddr   string   `help:"Where gRPC and Connect listen, host:port or unix:/path; none is nowhere." default:"127.0.0.1:8013"`
 	CORSOrigin []string `name:"cors-origin" help:"Browser origins that may ask; none by default." placeholder:"ORIGIN"`
 }
 

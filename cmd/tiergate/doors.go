@@ -66,7 +66,11 @@ func openDoors(r *replica, counts *counter, o opsOptions, l listenOptions, log *
 
 // listen opens the listener of one door, which the setting flag has the address of.
 func (d *doors) listen(name, flag, addr string) (net.Listener, error) {
-	ln, err := listen.Listen(addr, d.options.on(flag, d.log))
+	return d.listenWith(name, addr, d.options.on(flag, d.log))
+}
+
+func (d *doors) listenWith(name, addr string, options listen.Options) (net.Listener, error) {
+	ln, err := listen.Listen(addr, options)
 	if err != nil {
 		return nil, err
 	}

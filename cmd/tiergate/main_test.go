@@ -16,6 +16,11 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	for _, name := range []string{"TIERGATE_GRPC_ADDR", "TIERGATE_SYNC_ADDR"} { // unless a test wants one
+		if err := os.Setenv(name, "none"); err != nil {
+			panic(err)
+		}
+	}
 	testscript.Main(withPostgres{m}, map[string]func(){"tiergate": main})
 }
 
@@ -26,5 +31,12 @@ func (m withPostgres) Run() int { return pgtest.Run(m.M) }
 
 // The command line does what its scripts say.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TIERGATE_GRPC_ADDR", "none")
+			e.Setenv("TIERGATE_SYNC_ADDR", "none")
+			return nil
+		},
+	})
 }

@@ -22,6 +22,7 @@ import (
 type program struct {
 	cmd  *exec.Cmd
 	http string // the address of OFREP
+	grpc string // "" is none
 	ops  string
 	adm  string
 	out  output
@@ -68,6 +69,9 @@ func launchOn(t *testing.T, p *program, dir string, args ...string) *program {
 	all := append([]string{args[0], "--data-dir", dir, "--ops-addr", p.ops}, args[1:]...)
 	if args[0] != "admin" {
 		all = append(all, "--http-addr", p.http)
+	}
+	if p.grpc != "" {
+		all = append(all, "--grpc-addr", p.grpc)
 	}
 	if args[0] != "sidecar" {
 		all = append(all, "--admin-addr", p.adm)

@@ -102,6 +102,9 @@ func (s State) unready() string {
 	return ""
 }
 
+// Ready reports whether traffic should come here: what /readyz answers.
+func (s State) Ready() bool { return s.unready() == "" }
+
 // Mount adds the door's routes: /healthz, /readyz, /metrics from gatherer, and /status.
 func Mount(router fiber.Router, state State, gatherer prometheus.Gatherer) {
 	metrics := fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{DisableCompression: true}))
