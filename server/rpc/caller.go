@@ -2,8 +2,11 @@ package rpc
 
 import (
 	"context"
+	"slices"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/server"
@@ -38,11 +41,17 @@ func Recheck(ctx context.Context) error {
 	if !ok || c.resolve == nil {
 		return nil
 	}
-	if key, err := c.resolve(c.text); err != nil || key == nil {
+	key, err := c.resolve(c.text)
+	switch {
+	case err != nil || key == nil:
 		return StatusOf(server.Refusal(err))
+	case !slices.Equal(key.Sets, c.key.Sets):
+		return errOtherSets
 	}
 	return nil
 }
+
+var errOtherSets = status.Error(codes.Unavailable, "the API key is for other flag sets now: connect again")
 
 // admit finds out who calls. A nil resolve means that nobody needs a key.
 func admit(ctx context.Context, resolve server.Resolver) (context.Context, error) {

@@ -22,12 +22,13 @@ import (
 
 // serveConnect adds the methods of a guarded service that HTTP/1.x can carry: those with one
 // request.
-func (s *Server) serveConnect(desc *grpc.ServiceDesc, impl any) {
+func (s *Server) serveConnect(desc *grpc.ServiceDesc, sv Service) {
 	for _, m := range desc.Methods {
 		path := "/" + desc.ServiceName + "/" + m.MethodName
 		s.paths[path] = connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
+			req.Msg.strict = sv.Strict
 			said := &said{path: path}
-			answer, err := m.Handler(impl, said.incoming(ctx, req.Header()), req.Msg.decode, nil)
+			answer, err := m.Handler(sv.Impl, said.incoming(ctx, req.Header()), req.Msg.decode, nil)
 			if err != nil {
 				return nil, said.failed(err)
 			}
@@ -42,10 +43,11 @@ func (s *Server) serveConnect(desc *grpc.ServiceDesc, impl any) {
 		}
 		path := "/" + desc.ServiceName + "/" + d.StreamName
 		s.paths[path] = connect.NewServerStreamHandler(path, func(ctx context.Context, req *connect.Request[message], to *connect.ServerStream[message]) error {
+			req.Msg.strict = sv.Strict
 			said := &said{path: path}
 			ss := &connectStream{said: said, ctx: said.incoming(ctx, req.Header()), request: req.Msg, to: to, control: controlOf(ctx)}
 			ss.control.asked()
-			if err := d.Handler(impl, ss); err != nil {
+			if err := d.Handler(sv.Impl, ss); err != nil {
 				return said.failed(err)
 			}
 			said.copyTo(http.Header{}, to.ResponseTrailer())
@@ -55,7 +57,8 @@ func (s *Server) serveConnect(desc *grpc.ServiceDesc, impl any) {
 }
 
 // connectOptions bound what is read. Nothing is inflated, and JSON is as flagd has it: members
-// that we do not know are left out of account, and those without value are written.
+// without value are written, and unless the service is strict those that we do not know are
+// left out of account.
 func connectOptions() []connect.HandlerOption {
 	return []connect.HandlerOption{
 		connect.WithReadMaxBytes(MaxMessageBytes),
@@ -69,9 +72,10 @@ func connectOptions() []connect.HandlerOption {
 // A message is what Connect carries for us: a request whose bytes the method decodes into a
 // message of its own, or an answer.
 type message struct {
-	raw   []byte
-	json  bool
-	value any // of an answer, a proto.Message
+	raw    []byte
+	json   bool
+	strict bool // members that nobody knows are an error
+	value  any  // of an answer, a proto.Message
 }
 
 func (m *message) decode(into any) error {
@@ -89,7 +93,7 @@ func (m *message) decodeTo(into proto.Message) error {
 	case len(m.raw) == 0:
 		return errors.New("it is empty, and not a JSON object")
 	}
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(m.raw, into)
+	return protojson.UnmarshalOptions{DiscardUnknown: !m.strict}.Unmarshal(m.raw, into)
 }
 
 // A codec encodes answers, and leaves requests to whoever knows what they are.

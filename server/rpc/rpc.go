@@ -18,8 +18,9 @@ import (
 
 // The limits of a Server.
 const (
-	MaxMessageBytes   = server.MaxBodyBytes // of a request
-	DefaultMaxStreams = 10_000              // the default of Config.MaxStreams
+	MaxMessageBytes   = server.MaxBodyBytes                        // of a request
+	DefaultMaxStreams = 10_000                                     // the default of Config.MaxStreams
+	DefaultMaxConns   = DefaultMaxStreams + server.DefaultMaxConns // the default of Config.MaxConns
 
 	// maxCalls is how many calls one connection may have at once. gRPC runs no more handlers
 	// for it than that, also of calls that were reset, and so survives rapid resets.
@@ -35,7 +36,7 @@ const (
 type Config struct {
 	Hosts       listen.Hosts // the Host headers that are answered over HTTP/1.x
 	CORSOrigins []string     // the origins that browsers may ask from, "*" for all; none means no CORS
-	MaxConns    int          // connections at once; 0 means server.DefaultMaxConns; those beyond are closed
+	MaxConns    int          // connections at once; 0 means DefaultMaxConns; those beyond are closed
 	MaxStreams  int          // streaming calls at once, over all connections; 0 means DefaultMaxStreams
 	Ready       func() bool  // what gRPC's health service tells; nil means always; called concurrently
 	Log         *slog.Logger // panics and bugs; nil means none
@@ -56,6 +57,9 @@ type Service struct {
 	// Credential finds a caller's API key, which the methods get with KeyOf; nil means that
 	// callers need none.
 	Credential server.Resolver
+	// Strict refuses JSON with members that the service does not know: a mistyped one would
+	// silently change what is asked.
+	Strict bool
 }
 
 // Protocols are those of a TLS listener, in the order for listen.Options: a browser, which
@@ -112,7 +116,7 @@ func New(cfg Config, services ...Service) *Server {
 	for _, sv := range append(services, healthOf(cfg.Ready, services)) {
 		desc := s.guard(sv)
 		s.grpc.RegisterService(desc, sv.Impl)
-		s.serveConnect(desc, sv.Impl)
+		s.serveConnect(desc, sv)
 	}
 	s.reflect()
 	return s
@@ -125,6 +129,6 @@ func (s *Server) observer(door string) func(int) {
 	return s.cfg.Observe(door)
 }
 
-func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, server.DefaultMaxConns) }
+func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, DefaultMaxConns) }
 
 func (s *Server) maxStreams() int64 { return int64(cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams)) }
