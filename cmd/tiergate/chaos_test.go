@@ -63,6 +63,7 @@ type chaosSidecar struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	done chan struct{}
+	over bool // no other process begins
 	said *output
 }
 
@@ -77,15 +78,15 @@ func newChaosWorld(t *testing.T, duration time.Duration) *chaosWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.proxy.Close() })
-	root := dataDir(t)
+	root, addrs := dataDir(t), freeAddrs(t, 2*chaosSidecars)
 	for i := range chaosSidecars {
 		w.sidecars = append(w.sidecars, &chaosSidecar{
-			dir: filepath.Join(root, fmt.Sprint(i)), http: freeAddr(t), ops: freeAddr(t), url: w.proxy.URL(cc.User, cc.Database), said: &output{},
+			dir: filepath.Join(root, fmt.Sprint(i)), http: addrs[2*i], ops: addrs[2*i+1], url: w.proxy.URL(cc.User, cc.Database), said: &output{},
 		})
 	}
 	t.Cleanup(func() {
 		for _, s := range w.sidecars {
-			s.kill()
+			s.end()
 		}
 		if t.Failed() {
 			for i, s := range w.sidecars {
@@ -136,10 +137,16 @@ func chaosData(duration time.Duration) []tiergate.Change {
 	return changes
 }
 
-// start starts the sidecar's next process.
+// start starts the sidecar's next process. One that ends by itself, because somebody has its
+// port for a moment, is started again, as whatever keeps services running would.
 func (s *chaosSidecar) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.next()
+}
+
+// next is start for who holds s.mu.
+func (s *chaosSidecar) next() error {
 	cmd := exec.Command(os.Args[0], "sidecar", "--data-dir", s.dir, "--source", s.url, "--http-addr", s.http, "--ops-addr", s.ops, "--log-level", "warn")
 	cmd.Env = append(os.Environ(), "TIERGATE_RUN_MAIN=1", "GOMAXPROCS=1", "GOMEMLIMIT=200MiB")
 	cmd.Stdout, cmd.Stderr = s.said, s.said
@@ -150,9 +157,22 @@ func (s *chaosSidecar) start() error {
 	go func() {
 		_ = cmd.Wait()
 		close(done)
+		if cmd.ProcessState.ExitCode() > 0 { // it was not killed
+			time.Sleep(200 * time.Millisecond)
+			s.again(cmd)
+		}
 	}()
 	s.cmd, s.done = cmd, done
 	return nil
+}
+
+// again starts a process in the place of one that ended, unless there is another already.
+func (s *chaosSidecar) again(ended *exec.Cmd) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == ended && !s.over {
+		_ = s.next() // without it the run sees that the sidecar does not get ready
+	}
 }
 
 // signal sends a signal to the process, and returns what tells of its end.
@@ -171,6 +191,14 @@ func (s *chaosSidecar) signal(sig syscall.Signal) <-chan struct{} {
 func (s *chaosSidecar) kill() {
 	done := s.signal(syscall.SIGKILL)
 	<-done
+}
+
+// end kills the process, and lets no other begin.
+func (s *chaosSidecar) end() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.kill()
 }
 
 func (s *chaosSidecar) ready() bool {
@@ -298,13 +326,6 @@ func (w *chaosWorld) quiet(t *testing.T) {
 	t.Helper()
 	for _, s := range w.sidecars {
 		s.signal(syscall.SIGCONT)
-		select {
-		case <-s.signal(0):
-			if err := s.start(); err != nil {
-				t.Fatal(err)
-			}
-		default:
-		}
 	}
 	eventually(t, "all sidecars are ready again", func() bool {
 		for _, s := range w.sidecars {
