@@ -152,6 +152,14 @@ func Linger(c net.Conn) {
 	}
 }
 
+// CloseWrite ends what is sent, where the connection can.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 func (c *conn) Close() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if ok && c.marked.Swap(false) && half.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {

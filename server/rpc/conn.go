@@ -111,6 +111,15 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// CloseWrite ends what is sent: net/http does so when it refuses a request unread, or the
+// client would see a reset and not why.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Close closes the connection, which the server then does not know any more.
 func (c *conn) Close() error {
 	c.owner.mu.Lock()

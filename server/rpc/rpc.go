@@ -25,6 +25,9 @@ const (
 	// maxCalls is how many calls one connection may have at once. gRPC runs no more handlers
 	// for it than that, also of calls that were reset, and so survives rapid resets.
 	maxCalls = 1000
+	// What a client may have on the way to us, unread: on one stream and on its connection. They
+	// are fixed, since finding out what a connection could carry costs a ping with each call.
+	streamWindow, connWindow = 64 << 10, 256 << 10
 	// helloTime is how long a connection may take to say what it speaks.
 	helloTime = 5 * time.Second
 	// pingEvery is how often a client may ping us: there are some that do so to find out
@@ -98,6 +101,8 @@ func New(cfg Config, services ...Service) *Server {
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxHeaderListSize(server.MaxHeaderBytes),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(helloTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
