@@ -33,6 +33,11 @@ const (
 // may be used for nothing, and neither may nil.
 func (k *Key) Allows(scope string) bool { return k != nil && slices.Contains(k.Scopes, scope) }
 
+// Usable reports whether the key is active and not expired; nil is not.
+func (k *Key) Usable(now time.Time) bool {
+	return k != nil && k.State == KeyActive && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
 // A PresentedKey is what a caller sent, taken apart. Its secret is checked against a Key.
 type PresentedKey struct {
 	Env    string
@@ -77,7 +82,7 @@ func (p PresentedKey) Opens(k *Key, now time.Time) bool {
 	want, usable := "", false
 	if k != nil {
 		want = k.Hash
-		usable = k.State == KeyActive && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+		usable = k.Usable(now)
 	}
 	same := subtle.ConstantTimeCompare([]byte(hashSecret(p.secret)), []byte(want)) == 1
 	return same && usable

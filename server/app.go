@@ -44,6 +44,8 @@ type Config struct {
 type Door struct {
 	Name   string // names it in metrics
 	Prefix string // the path that its requests begin with, such as "/ofrep/"
+	// Handle answers a request. It may take the connection over (fasthttp's Hijack), and then
+	// closes it itself: such a connection is none of MaxConns, and nobody waits for its end.
 	Handle fasthttp.RequestHandler
 	// Bodiless is a path below Prefix at which bodies are never read, "" for none: a proxy
 	// that asks there may name the length of a body that it does not send. Such a connection
@@ -56,8 +58,8 @@ type Door struct {
 
 // NewApp returns an app that serves doors and, for all other paths, the routes that the
 // caller adds to it. Errors of those routes become problem documents. What cannot be read
-// as a request, and so has no path, is refused in the form of the first door. Timeouts are
-// the listener's; see Timeouts.
+// as a request is refused in the form of the door that it asked for, or of the first one where
+// that is not known. Timeouts are the listener's; see Timeouts.
 func NewApp(cfg Config, doors ...Door) *fiber.App {
 	f := newFront(cfg, doors)
 	c := &crowd{most: int64(cmp.Or(cfg.MaxConns, DefaultMaxConns))}
@@ -80,6 +82,7 @@ func NewApp(cfg Config, doors ...Door) *fiber.App {
 		s.HeaderReceived = f.headerReceived
 	}
 	s.CloseOnShutdown = true
+	s.KeepHijackedConns = true // so that they hold no buffer of a request
 	s.LazyRequestTime = true
 	return app
 }

@@ -9,7 +9,7 @@ import (
 // What OpenFeature's web providers send and read.
 const (
 	corsMethods = "GET, POST"
-	corsAllow   = "Authorization, Content-Type, Flagd-Selector, If-None-Match, Tiergate-Min-Revision, X-API-Key"
+	corsAllow   = "Authorization, Content-Type, Flagd-Selector, If-None-Match, Last-Event-ID, Tiergate-Min-Revision, X-API-Key"
 	corsExpose  = "ETag, RateLimit, RateLimit-Policy, Retry-After, Tiergate-Revision"
 	corsMaxAge  = "600" // seconds; Chromium keeps two hours at most
 )

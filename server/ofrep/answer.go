@@ -57,6 +57,9 @@ func (c *call) single(ctx *fasthttp.RequestCtx, gate tiergate.Gate) {
 	ctx.Response.SwapBody(body)
 	ctx.SetStatusCode(statusOf(decision.ErrorCode))
 	ctx.SetContentType(jsonType)
+	if steps := c.gen.Steps(c.req.Set); steps != tiergate.StepNever || decision.Transient {
+		keepUntil(ctx, steps, c.req.Now, decision.Transient)
+	}
 }
 
 // statusOf maps the code of a decision to a status: the one place where that is said.

@@ -45,26 +45,30 @@ type decidedEvaluator struct{ gen *decided }
 
 func (e decidedEvaluator) Generation() tiergate.Generation { return e.gen }
 
-// doorOf100 is an app over 100 decided flags.
-func doorOf100() *fiber.App {
+// doorOf100 is an app over 100 decided flags; streaming, its answers tell of streams.
+func doorOf100(streaming bool) *fiber.App {
 	g := &decided{generation: demo()}
 	for i := range 100 {
 		d := value(tiergate.Boolean, "on", "true")
 		d.Flag, d.Tier = fmt.Sprintf("feature-number-%d", i), "enterprise"
 		g.all = append(g.all, d)
 	}
-	return appOf(ofrep.Config{Evaluator: decidedEvaluator{g}})
+	cfg := ofrep.Config{Evaluator: decidedEvaluator{g}}
+	if streaming {
+		cfg.Streams = ofrep.NewStreams(ofrep.StreamConfig{Secret: []byte(streamSecret)})
+	}
+	return appOf(cfg)
 }
 
 // BenchmarkHandler measures what is between a parsed request and its answer.
 func BenchmarkHandler(b *testing.B) {
-	door, floor := doorOf100(), bareFiber()
-	tag := func() string {
+	door, streaming, floor := doorOf100(false), doorOf100(true), bareFiber()
+	tagOf := func(app *fiber.App) string {
 		var ctx fasthttp.RequestCtx
 		fill(&ctx, flags)
-		door.Server().Handler(&ctx)
+		app.Server().Handler(&ctx)
 		return string(ctx.Response.Header.Peek("ETag"))
-	}()
+	}
 	for _, bc := range []struct {
 		name, path, tag string
 		app             *fiber.App
@@ -72,11 +76,13 @@ func BenchmarkHandler(b *testing.B) {
 		{"floor", flags + "/on", "", floor},
 		{"single", flags + "/on", "", door},
 		{"bulk100", flags, "", door},
-		{"notmodified", flags, tag, door},
+		{"bulk100/streaming", flags, "", streaming},
+		{"notmodified", flags, tagOf(door), door},
+		{"notmodified/streaming", flags, tagOf(streaming), streaming},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			handler := bc.app.Handler()
-			if bc.app == door {
+			if bc.app != floor {
 				handler = bc.app.Server().Handler
 			}
 			var ctx fasthttp.RequestCtx
@@ -106,7 +112,7 @@ func fill(ctx *fasthttp.RequestCtx, path string) {
 
 // BenchmarkRequest measures whole requests over a connection in memory.
 func BenchmarkRequest(b *testing.B) {
-	door, floor := doorOf100(), bareFiber()
+	door, floor := doorOf100(false), bareFiber()
 	for _, bc := range []struct {
 		name, path string
 		app        *fiber.App

@@ -5,4 +5,7 @@
 //
 // An entity tag of a bulk answer covers everything that the answer depends on (history,
 // revision, context, credential, set, clock), so that a 304 needs no evaluation.
+//
+// Such an answer also tells of a stream of events, which says when to ask again. Its address
+// carries a signed pass that says who listens, so that nothing is remembered about clients.
 package ofrep

@@ -26,9 +26,9 @@ func tagOf(content []byte) (tag [tagLength]byte) {
 
 // tagOfQuestion makes a tag of everything that the answer depends on, each part
 // length-prefixed, so that no two questions look alike.
-func (c *call) tagOfQuestion(version string, steps tiergate.ClockStep) [tagLength]byte {
+func (c *call) tagOfQuestion(d *door, steps tiergate.ClockStep) [tagLength]byte {
 	b := c.scratch[:0]
-	b = server.AppendText(append(b, "tiergate ofrep 1"...), version)
+	b = server.AppendText(append(b, "tiergate ofrep 2"...), d.cfg.Version)
 	b = server.AppendText(b, c.resume.Epoch)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.resume.Rev))
 	b = server.AppendText(b, c.resume.Hash)
@@ -41,12 +41,11 @@ func (c *call) tagOfQuestion(version string, steps tiergate.ClockStep) [tagLengt
 			b = server.AppendText(b, scope)
 		}
 	}
-	b = append(b, byte(steps))
-	switch now := c.req.Now.UTC(); steps {
-	case tiergate.StepDay:
-		b = binary.BigEndian.AppendUint64(b, uint64(floorDiv(now.Unix(), 24*60*60)))
-	case tiergate.StepHour:
-		b = binary.BigEndian.AppendUint64(b, uint64(floorDiv(now.Unix(), 60*60)))
+	b = binary.BigEndian.AppendUint64(append(b, byte(steps)), uint64(turn(steps, c.req.Now)))
+	b = append(b, flagByte(c.streaming))
+	if c.streaming { // a client that has an old token gets a new one, not 304
+		b = append(b, d.cfg.Streams.secret.id[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(c.expires))
 	}
 	c.scratch = server.AppendCanonical(b, c.req.Attributes)
 	return tagOf(c.scratch)

@@ -1,6 +1,7 @@
 package ofrep
 
 import (
+	"hash"
 	"sync"
 	"time"
 
@@ -18,8 +19,9 @@ const (
 	// by comparing names, so that more of them would make every rule slow.
 	MaxAttributes = 4096
 
-	prefix   = "/ofrep/"
-	bulkPath = "/ofrep/v1/evaluate/flags"
+	prefix     = "/ofrep/"
+	bulkPath   = "/ofrep/v1/evaluate/flags"
+	streamPath = "/ofrep/v1/sse" // as flagd has it; clients take it from an answer
 
 	// A call that grew larger than this is not used again, so that one large request does
 	// not hold memory for ever.
@@ -39,6 +41,8 @@ type Config struct {
 	// Gate knows what is left of the limits of metered flags, and its Check waits for nobody;
 	// nil tells of no limit in answers about one flag.
 	Gate tiergate.Gate
+	// Streams tells clients of changes; nil tells nobody of streams.
+	Streams *Streams
 	// Version is the program's; it is part of each entity tag, since another version may
 	// answer otherwise from the same revision.
 	Version string
@@ -70,6 +74,11 @@ type call struct {
 
 	asked *asked // what a gate is asked with; nil before the first metered flag
 
+	streaming bool      // the answer tells of a stream
+	subject   []byte    // whom the stream is for, as its pass says it
+	expires   int64     // when the pass expires, in seconds of Unix time
+	signer    hash.Hash // of passes; nil before the first
+
 	gen      tiergate.Generation
 	resume   tiergate.Resume
 	selected bool // the caller chose the flag set
@@ -90,6 +99,9 @@ type state struct {
 func (d *door) handle(ctx *fasthttp.RequestCtx) {
 	name, single, ok := resource(ctx)
 	switch {
+	case !ok && d.cfg.Streams != nil && string(ctx.URI().PathOriginal()) == streamPath:
+		d.stream(ctx)
+		return
 	case !ok:
 		refuse(ctx, fasthttp.StatusNotFound, "there is no such resource")
 		return

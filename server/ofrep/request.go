@@ -83,6 +83,9 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 		fail(ctx, status, tiergate.General, detail)
 		return false
 	}
+	if len(name) == 0 {
+		c.gen = d.toldOf(ctx, c.gen)
+	}
 	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: server.View(name)}
 	if d.cfg.Credential != nil && !d.admit(ctx, c) {
 		return false
