@@ -15,6 +15,7 @@ import (
 type devCmd struct {
 	dataOptions
 	doorOptions
+	streamOptions
 	opsOptions
 	adminOptions
 	listenOptions
@@ -63,7 +64,11 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if err != nil {
 		return err
 	}
-	if err := d.addHTTP(r, counts, c.doorOptions, "none"); err != nil {
+	streams, err := openStreams(r, c.streamOptions, c.DataDir, "none")
+	if err != nil {
+		return d.close(err)
+	}
+	if err := d.addHTTP(r, counts, streams, c.doorOptions, "none"); err != nil {
 		return d.close(err)
 	}
 	if err := d.addGRPC(r, counts, c.doorOptions, "none"); err != nil {

@@ -18,6 +18,7 @@ import (
 type configCmd struct {
 	dataOptions
 	doorOptions
+	streamOptions
 	opsOptions
 	listenOptions
 	replicaOptions

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/listen"
 	"github.com/tiergate/tiergate/server"
@@ -18,6 +20,7 @@ type sidecarCmd struct {
 	dataOptions
 	replicaOptions
 	doorOptions
+	streamOptions
 	opsOptions
 	listenOptions
 	authOptions
@@ -39,7 +42,11 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := d.addHTTP(r, counts, c.doorOptions, c.Auth); err != nil {
+	streams, err := openStreams(r, c.streamOptions, c.DataDir, c.Auth)
+	if err != nil {
+		return d.close(err)
+	}
+	if err := d.addHTTP(r, counts, streams, c.doorOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
 	if err := d.addGRPC(r, counts, c.doorOptions, c.Auth); err != nil {
@@ -49,7 +56,7 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // addHTTP adds the doors that applications ask at: OFREP and the decision API.
-func (d *doors) addHTTP(r *replica, counts *counter, o doorOptions, auth string) error {
+func (d *doors) addHTTP(r *replica, counts *counter, streams *ofrep.Streams, o doorOptions, auth string) error {
 	ln, err := d.listen("http", "--http-addr", o.HTTPAddr)
 	if err != nil {
 		return err
@@ -62,6 +69,7 @@ func (d *doors) addHTTP(r *replica, counts *counter, o doorOptions, auth string)
 		Credential: credential(auth, r, tiergate.ScopeEvaluate),
 		Version:    version,
 		Gate:       counts.gate.Hurried(),
+		Streams:    streams,
 	})
 	uses := decision.New(decision.Config{
 		Evaluator:    r.engine,
@@ -81,7 +89,14 @@ func (d *doors) addHTTP(r *replica, counts *counter, o doorOptions, auth string)
 		Panicked:    d.metrics.Panicked,
 	}, flags, uses)
 	d.jobs = append(d.jobs, func(ctx context.Context) error { return server.Serve(ctx, app, ln, drainTime) })
-	return nil
+	if streams == nil {
+		return nil
+	}
+	d.jobs = append(d.jobs, streams.Run)
+	return d.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tiergate_ofrep_streams",
+		Help: "OFREP event streams that clients listen to.",
+	}, func() float64 { return float64(streams.Open()) }))
 }
 
 // defaultStaleAfter is when answers begin to say that they are stale where no age makes

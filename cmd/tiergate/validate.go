@@ -13,12 +13,12 @@ import (
 
 // Validate refuses settings that could never do what they say, before anything is opened.
 func (c *devCmd) Validate() error {
-	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check(), c.adminOptions.check())
+	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.streamOptions.check(), c.listenOptions.check(), c.adminOptions.check())
 }
 
 // Validate does the same for a sidecar.
 func (c *sidecarCmd) Validate() error {
-	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.listenOptions.check(), c.replicaOptions.check())
+	return cmp.Or(c.opsOptions.check(), c.doorOptions.check(), c.streamOptions.check(), c.listenOptions.check(), c.replicaOptions.check())
 }
 
 // Validate does the same for the admin API.

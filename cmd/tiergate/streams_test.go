@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/postgres/pgtest"
+)
+
+// streamURL asks for all flags and returns the address of the event stream that the answer
+// tells of, "" for none.
+func (p *program) streamURL(t *testing.T, header ...string) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, p.url(p.http, "/ofrep/v1/evaluate/flags"), strings.NewReader(`{"context":{"targetingKey":"bob"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := p.visitor().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		EventStreams []struct{ Endpoint struct{ RequestURI string } }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("all flags are answered with %d, %v", resp.StatusCode, err)
+	}
+	if len(answer.EventStreams) == 0 {
+		return ""
+	}
+	return p.url(p.http, answer.EventStreams[0].Endpoint.RequestURI)
+}
+
+// listen opens an event stream and returns what comes on it, line by line, until it ends.
+func (p *program) listen(t *testing.T, url string) <-chan string {
+	t.Helper()
+	resp, err := p.visitor().Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if text := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || text != "text/event-stream" {
+		body, _ := io.ReadAll(resp.Body)
+		t.Fatalf("the stream is answered with %d %s: %s", resp.StatusCode, text, body)
+	}
+	lines := make(chan string, 100)
+	go func() {
+		defer close(lines)
+		for all := bufio.NewScanner(resp.Body); all.Scan(); {
+			lines <- all.Text()
+		}
+	}()
+	return lines
+}
+
+// event waits for an event and returns whether one came before the stream ended.
+func event(lines <-chan string) bool {
+	for line := range lines {
+		if strings.HasPrefix(line, "data: ") {
+			return true
+		}
+	}
+	return false
+}
+
+// A client that asked for all flags hears of a change through the stream that its answer told of;
+// the end of the sidecar ends the stream, and the sidecar that starts on the same data directory
+// knows it again, before anything else has been said.
+func TestSidecar_streams_events(t *testing.T) {
+	flags, data := folderOf(t, oneFlag), dataDir(t)
+	p := launch(t, data, "sidecar", "--source", "file:"+flags)
+	p.waitReady(t)
+	url := p.streamURL(t)
+	lines := p.listen(t, url)
+	save(t, flags, "flags.json", []byte(strings.Replace(oneFlag, `"a": 1`, `"a": 2`, 1)))
+	if !event(lines) {
+		t.Fatal("the stream ends and tells nothing of a change")
+	}
+	if code := p.stop(t, syscall.SIGTERM); code != 0 || event(lines) {
+		t.Errorf("the sidecar ends with %d", code)
+	}
+	again := launchOn(t, &program{http: p.http, ops: p.ops, adm: p.adm}, data, "sidecar", "--source", "file:"+flags)
+	again.waitReady(t)
+	if !event(again.listen(t, url)) {
+		t.Error("who came back hears nothing of what it missed")
+	}
+	if text := p.out.String() + again.out.String(); strings.Contains(text, "token=") || strings.Contains(text, url) {
+		t.Errorf("a token was logged:\n%s", text)
+	}
+	none := launch(t, dataDir(t), "sidecar", "--source", "file:"+flags, "--max-streams", "0")
+	none.waitReady(t)
+	if url := none.streamURL(t); url != "" {
+		t.Errorf("without streams an answer tells of %s", url)
+	}
+}
+
+// A stream needs no header, which a page cannot send, and ends when the key that it was given for
+// is revoked.
+func TestSidecar_ends_the_stream_of_a_revoked_key(t *testing.T) {
+	text, key := mint("globex")
+	d := seeded(t, tiergate.PutOf(key))
+	p := launch(t, dataDir(t), "sidecar", "--source", d.url(), "--auth", "keys")
+	p.waitReady(t)
+	url := p.streamURL(t, "X-API-Key", text)
+	lines := p.listen(t, url)
+	pgtest.Exec(t, d.url(), "update feature_flags set enabled = not enabled where name = 'new-dashboard'")
+	if !event(lines) {
+		t.Fatal("the stream ends and tells nothing of a change")
+	}
+	pgtest.Exec(t, d.url(), "update team_api_keys set state = 'revoked' where id = '"+key.ID+"'")
+	for event(lines) { // until it ends
+	}
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 401 {
+		t.Errorf("the revoked key's stream is answered with %d", resp.StatusCode)
+	}
+}
+
+// The key of streams is made once, for its owner only, and one that others can read is not used;
+// an operator's own may be a link, and is refused when it is too short.
+func TestStreamSecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	made, err := streamSecret("", dir)
+	if err != nil || len(made) != 2*minStreamKey {
+		t.Fatalf("%q, %v", made, err)
+	}
+	path := filepath.Join(dir, streamKeyName)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file's mode is %v, %v", info.Mode(), err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("the folder holds %v", left)
+	}
+	if again, err := streamSecret("", dir); err != nil || !bytes.Equal(made, again) {
+		t.Errorf("again: %q, %v", again, err)
+	}
+	if other, err := streamSecret("", t.TempDir()); err != nil || bytes.Equal(made, other) {
+		t.Errorf("two folders have the same key: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if given, err := streamSecret(link, "nowhere"); err != nil || !bytes.Equal(made, given) {
+		t.Errorf("given: %q, %v", given, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	short := save(t, t.TempDir(), "short", []byte("too short\n"))
+	for what, secret := range map[string]func() ([]byte, error){
+		"a file that others can read": func() ([]byte, error) { return streamSecret("", dir) },
+		"a short key":                 func() ([]byte, error) { return streamSecret(short, dir) },
+		"no file":                     func() ([]byte, error) { return streamSecret(filepath.Join(dir, "none"), dir) },
+		"a folder":                    func() ([]byte, error) { return streamSecret(dir, dir) },
+	} {
+		if got, err := secret(); err == nil || len(got) > 0 || strings.Contains(err.Error(), string(made)) {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+	}
+}
