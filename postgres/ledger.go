@@ -17,9 +17,9 @@ import (
 
 // A Ledger keeps in Postgres who may spend what, what was used, and what is reserved. Each
 // call is one statement and one transaction. It connects when it is needed and again after
-// a loss: while the database is away every call is Unavailable. A call whose answer was lost
-// is Unavailable too, and may have taken effect: sending the same again is safe. Safe for
-// concurrent use.
+// a loss: while the database is away every call is Unavailable. So is a call whose answer was
+// lost twice, and it may have taken effect: sending the same again is safe. Safe for concurrent
+// use.
 type Ledger struct {
 	pool *pgxpool.Pool
 }
@@ -69,23 +69,34 @@ func NewLedger(cfg Config) (*Ledger, error) {
 // Close ends all connections.
 func (l *Ledger) Close() { l.pool.Close() }
 
-// call runs one statement that returns one row.
+// call runs one statement that returns one row. When the connection turns out to be broken, such
+// as one that was idle while the server was started anew, the same is sent again, at once and
+// once, on a new one: what a broken connection leaves open, sending it again settles.
 func (l *Ledger) call(ctx context.Context, doing, sql string, args, into []any) error {
 	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
 	defer cancel()
+	broken, err := l.try(ctx, doing, sql, args, into)
+	if broken && ctx.Err() == nil {
+		_, err = l.try(ctx, doing, sql, args, into)
+	}
+	return err
+}
+
+// try is call without a second time; broken says that the connection ended.
+func (l *Ledger) try(ctx context.Context, doing, sql string, args, into []any) (broken bool, err error) {
 	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return wrap(err, "%s", doing)
+			return false, wrap(err, "%s", doing)
 		}
-		return unreachable(l.pool.Config().ConnConfig, err)
+		return false, unreachable(l.pool.Config().ConnConfig, err)
 	}
 	defer conn.Release()
 	err = conn.QueryRow(ctx, sql, args...).Scan(into...)
-	if err != nil && conn.Conn().IsClosed() {
+	if broken = err != nil && conn.Conn().IsClosed(); broken {
 		l.pool.Reset() // the others have most likely gone the same way
 	}
-	return wrap(err, "%s", doing)
+	return broken, wrap(err, "%s", doing)
 }
 
 // A ledgerAsk is a bucket and what is asked of it, as the functions of the schema read it.

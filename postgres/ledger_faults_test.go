@@ -38,11 +38,12 @@ func faulty(t *testing.T, url string) (*faultproxy.Proxy, string) {
 var jobs = tiergate.Bucket{Limit: "jobs", Scope: "team", Subject: "acme"}
 
 func job(id string) tiergate.Reservation {
-	return tiergate.Reservation{ID: id, TeamID: "acme", Fingerprint: "f", Holds: []tiergate.Hold{{Bucket: jobs, Kind: tiergate.Quota, Units: 2, Amount: 100, Rev: 1}}}
+	return tiergate.Reservation{ID: id, Owner: "acme", TeamID: "acme", Fingerprint: "f", Holds: []tiergate.Hold{{Bucket: jobs, Kind: tiergate.Quota, Units: 2, Amount: 100, Rev: 1}}}
 }
 
-// The connection ends after the commit and before the answer: the call says that it does not
-// know, it has taken effect, and the same again changes nothing and answers as if it were the first.
+// The connection ends after the commit and before the answer, and that of the second try does so
+// too: the call says that it does not know, it has taken effect, and the same again changes
+// nothing and answers as if it were the first.
 func TestLedger_answer_lost_after_the_commit(t *testing.T) {
 	ctx := t.Context()
 	ask := []tiergate.LeaseAsk{{Bucket: jobs, Amount: 100, Rev: 1, Fence: 1, Need: 3, Want: 3}}
@@ -85,8 +86,8 @@ func TestLedger_answer_lost_after_the_commit(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.Lose(1_000_000)
-			if _, err := do(l, "cut"); tiergate.CodeOf(err) != tiergate.Unavailable || p.Counts().Lost != 1 {
-				t.Fatalf("%v with %d answers lost, want Unavailable by one", err, p.Counts().Lost)
+			if _, err := do(l, "cut"); tiergate.CodeOf(err) != tiergate.Unavailable || p.Counts().Lost != 2 {
+				t.Fatalf("%v with %d answers lost, want Unavailable by two", err, p.Counts().Lost)
 			}
 			p.Lose(0)
 			db := poolOf(t, url)
@@ -106,7 +107,8 @@ func TestLedger_answer_lost_after_the_commit(t *testing.T) {
 	}
 }
 
-// While nobody answers every call is Unavailable, soon, and by itself it works again.
+// While nobody answers every call is Unavailable, soon, and by itself it works again. Connections
+// that are cut while nobody uses them are nobody's trouble.
 func TestLedger_away_and_back(t *testing.T) {
 	l := openLedger(t, "postgres://postgres@/x?host=/nowhere")
 	if _, err := l.Exchange(t.Context(), tiergate.Exchange{Holder: "h", Token: "t"}); tiergate.CodeOf(err) != tiergate.Unavailable {
@@ -131,10 +133,69 @@ func TestLedger_away_and_back(t *testing.T) {
 			t.Errorf("%v, want an answer", err)
 		}
 		p.Cut()
-		if _, err := l.Peek(t.Context(), nil); tiergate.CodeOf(err) != tiergate.Unavailable {
-			t.Errorf("cut: %v, want Unavailable", err)
+	}
+	if n := p.Counts().Cut; n < 4 {
+		t.Errorf("%d ends of connections were cut: the test does not test it", n)
+	}
+	p.Lose(1_000_000)
+	if _, err := l.Peek(t.Context(), nil); tiergate.CodeOf(err) != tiergate.Unavailable {
+		t.Errorf("all answers are lost: %v, want Unavailable", err)
+	}
+}
+
+// Postgres was started anew while nobody asked anything. It is there again, and so the first
+// call is answered, although every connection that the ledger had is gone, however it ended.
+func TestLedger_answers_at_once_after_a_restart_of_postgres(t *testing.T) {
+	dir := pgtest.Folder(t)
+	settings := map[string]string{"fsync": "off", "shared_buffers": "16MB"}
+	pg, err := localpg.Start(t.Context(), localpg.Config{Dir: dir, Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pg.Close() }()
+	url := pg.URL("postgres")
+	if err := postgres.Migrate(t.Context(), url, postgres.MigrateOptions{SingleRole: true}); err != nil {
+		t.Fatal(err)
+	}
+	l := openLedger(t, url)
+	exchange := func() error {
+		_, err := l.Exchange(t.Context(), tiergate.Exchange{Holder: "h", Token: "t"})
+		return err
+	}
+	gauge := func() error {
+		_, _, err := l.Replace(t.Context(), jobs, []string{"a", "b"})
+		return err
+	}
+	for sig, first := range map[syscall.Signal]func() error{syscall.SIGINT: exchange, syscall.SIGQUIT: gauge} { // fast; and immediate, which is a crash
+		connect(t, l)
+		if err := syscall.Kill(pg.Pid(), sig); err != nil {
+			t.Fatal(err)
+		}
+		<-pg.Done()
+		if err := pg.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if pg, err = localpg.Start(t.Context(), localpg.Config{Dir: dir, Settings: settings}); err != nil {
+			t.Fatal(err)
+		}
+		if err := first(); err != nil {
+			t.Errorf("the first call after %v: %v", sig, err)
 		}
 	}
+}
+
+// connect has a ledger open all of its connections.
+func connect(t *testing.T, l *postgres.Ledger) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			if _, err := l.Peek(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A batch that no table could hold as it is counts all the same, or its log would stop for ever.
