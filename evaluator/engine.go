@@ -26,7 +26,7 @@ type Options struct {
 }
 
 // An Engine puts revisions in force and hands out the Generation that decides. It
-// implements tiergate.Applier and tiergate.Watcher. Apply is for one goroutine, all else
+// implements tiergate.Applier and tiergate.Exporter. Apply is for one goroutine, all else
 // for any number.
 type Engine struct {
 	options Options
@@ -35,7 +35,8 @@ type Engine struct {
 	current atomic.Pointer[Generation]
 
 	calendars calendars // of limits, shared by all generations
-	history   history // for those who follow changes
+	history   history   // for those who follow changes
+	exports   exports   // for those who decide themselves
 }
 
 // New makes an Engine that knows nothing yet.

@@ -53,6 +53,7 @@ func (s Settings) Compile(modules map[string]string, defs Definitions) (*Engine,
 	}
 	e := &Engine{settings: s.withDefaults(), compiler: compiler, failures: &failureLog{}}
 	e.ownAccess, e.ownLimits = !replaces(own, "data.tiergate.access"), !replaces(own, "data.tiergate.limits")
+	e.ownTier = !replaces(own, "data.tiergate.subject") && !replaces(own, "data.tiergate.team")
 	points := [entryPoints]**entryPoint{&e.tier, &e.access, &e.limits, &e.admin}
 	for i, name := range [entryPoints]string{tierPoint, accessPoint, limitsPoint, adminPoint} {
 		if *points[i], err = prepare(compiler, name); err != nil {
@@ -77,6 +78,7 @@ func replaces(own map[string]*ast.Module, pkg string) bool {
 func (e *Engine) project() {
 	isResolved := func(l leaf) bool { return l.kind == subjectTier || l.kind == attributesTier }
 	e.accessReads = e.tier.reads.union(e.access.reads)
+	e.featureOnly = !e.access.reads.bare && !slices.ContainsFunc(leavesOf(e.access.reads), func(l leaf) bool { return l.kind > featureMetadata })
 	e.tierLeaves = slices.DeleteFunc(leavesOf(e.tier.reads), isResolved)
 	leaves := slices.DeleteFunc(leavesOf(e.accessReads), isResolved)
 	e.featureLeaves = slices.DeleteFunc(slices.Clone(leaves), func(l leaf) bool { return l.kind > featureMetadata })
@@ -92,7 +94,7 @@ func (e *Engine) project() {
 // cache of its own: answers depend on both. It compiles nothing.
 func (e *Engine) WithDefinitions(defs Definitions) (*Engine, error) {
 	n := &Engine{
-		settings: e.settings, compiler: e.compiler, ownAccess: e.ownAccess, ownLimits: e.ownLimits,
+		settings: e.settings, compiler: e.compiler, ownAccess: e.ownAccess, ownLimits: e.ownLimits, ownTier: e.ownTier,
 		tier: e.tier, access: e.access, limits: e.limits, admin: e.admin, failures: e.failures,
 	}
 	n.project()

@@ -51,6 +51,8 @@ type Engine struct {
 	compiler    *ast.Compiler
 	ownAccess   bool // the access decision is the built-in one
 	ownLimits   bool // so are the limits
+	ownTier     bool // … and the tier, with what it goes by
+	featureOnly bool // the access decision itself reads nothing but the feature
 	anyTier     bool // the tier need not be a defined one: the definitions are a guess
 	definitions definitions
 	store       storage.Store
@@ -173,6 +175,17 @@ func (e *Engine) CallerMatters(f *Feature) bool {
 		return false
 	}
 	return e.accessReads.bare || len(e.teamLeaves)+len(e.subjectLeaves) > 0
+}
+
+// TierDecides says whether access is what the built-in policy makes of it, exceptions of teams
+// apart: a subject may use a feature that has no tiers, or whose tiers hold the subject's own,
+// which is the same one for all features.
+func (e *Engine) TierDecides() bool { return e.ownAccess && !e.tier.reads.reads("feature") }
+
+// SameForAll says whether Access is the same for everybody at all times, its Tier apart. It is
+// closer than CallerMatters, which takes in all that the tier is worked out from.
+func (e *Engine) SameForAll(f *Feature) bool {
+	return !e.CallerMatters(f) || e.ownTier && e.featureOnly
 }
 
 // LimitsDefined says whether Limits can name only limits of the definitions, and so none for a
