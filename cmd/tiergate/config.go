@@ -39,6 +39,7 @@ type dataOptions struct {
 type doorOptions struct {
 	HTTPAddr   string   `help:"Where OFREP listens, host:port or unix:/path." default:"127.0.0.1:8016"`
 	GRPCAddr   string   `help:"Where gRPC and Connect listen, host:port or unix:/path; none is nowhere." default:"127.0.0.1:8013"`
+	SyncAddr   string   `help:"Where flagd's in-process providers get flag definitions, host:port or unix:/path; none is nowhere." default:"127.0.0.1:8015"`
 	CORSOrigin []string `name:"cors-origin" help:"Browser origins that may ask; none by default." placeholder:"ORIGIN"`
 }
 

@@ -74,6 +74,9 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if err := d.addGRPC(r, counts, c.doorOptions, "none"); err != nil {
 		return d.close(err)
 	}
+	if err := d.addSync(r, c.doorOptions, "none"); err != nil {
+		return d.close(err)
+	}
 	if err := d.addAdmin(r, db, c.adminOptions, c.retentionOptions); err != nil {
 		return d.close(err)
 	}
@@ -103,6 +106,7 @@ tiergate is ready.
   OFREP        http://%s/ofrep/v1/evaluate/flags/new-dashboard
   decisions    http://%s/v1/consume
   gRPC         %s   (flagd.evaluation.v1 and .v2, also as Connect)
+  flagd sync   %s   (for flagd's in-process providers)
   admin API    http://%s/api/features   (documentation at /docs)
   health       http://%s/status
   database     %s
@@ -110,5 +114,5 @@ tiergate is ready.
 
   curl -s http://%s/ofrep/v1/evaluate/flags/new-dashboard -d '{"context": {"targetingKey": "alice"}}'
 
-`, c.HTTPAddr, c.HTTPAddr, c.GRPCAddr, c.AdminAddr, c.OpsAddr, url, c.AdminToken, c.HTTPAddr)
+`, c.HTTPAddr, c.HTTPAddr, c.GRPCAddr, c.SyncAddr, c.AdminAddr, c.OpsAddr, url, c.AdminToken, c.HTTPAddr)
 }

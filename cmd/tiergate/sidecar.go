@@ -52,6 +52,9 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := d.addGRPC(r, counts, c.doorOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
+	if err := d.addSync(r, c.doorOptions, c.Auth); err != nil {
+		return d.close(err)
+	}
 	return together(ctx, r.run, d.run)
 }
 
