@@ -51,7 +51,8 @@ func sidecar(t *testing.T) (addr string) {
 		t.Fatal(err)
 	}
 	addr, ops := freePort(t), freePort(t)
-	start(t, bin, "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", ops, "--data-dir", t.TempDir(), "--log-level", "warn")
+	start(t, bin, "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", ops, "--grpc-addr", "none", "--sync-addr", "none",
+		"--data-dir", t.TempDir(), "--log-level", "warn")
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get("http://" + ops + "/readyz")
 		if err == nil {
