@@ -299,8 +299,17 @@ func (e *Engine) Replay(t *Take) (Outcome, bool, error) {
 	return Outcome{Reason: tiergate.UseAllowed, Denied: -1, ID: known.id, Replayed: true}, true, nil
 }
 
-// Deny counts a denial that was made before any limit was looked at.
-func (e *Engine) Deny(t *Take, reason tiergate.UseReason) { e.deny(t, reason) }
+// Deny counts a denial that was made before any limit was looked at. Where it is not the subject
+// that may not, because the feature, the subject or the answer is not known, it is counted in the
+// figures of this process only: nobody has usage of what there is not.
+func (e *Engine) Deny(t *Take, reason tiergate.UseReason) {
+	switch reason {
+	case tiergate.UseFlagNotFound, tiergate.UseInvalid, tiergate.UseUnavailable:
+		e.counts.denied(reason)
+	default:
+		e.deny(t, reason)
+	}
+}
 
 func (e *Engine) deny(t *Take, reason tiergate.UseReason) {
 	e.counts.denied(reason)
