@@ -12,9 +12,10 @@ import (
 // caller have the same by chance.
 const fingerprintBytes = 18
 
-// fingerprint names what is asked, whatever the order of members and the spaces between them:
-// two questions have the same one when the answer to the first may stand for the second. The
-// team is that of the key, when there is one, as it is for the decision.
+// fingerprint names what is asked, whatever the door it comes through, the order of members, the
+// spaces between them and the way in which numbers are written: two questions have the same one
+// when the answer to the first may stand for the second. The team is that of the key, when there
+// is one, as it is for the decision.
 func (c *call) fingerprint(k kind, q *question) string {
 	u := &q.use
 	team := u.TeamID
@@ -28,7 +29,7 @@ func (c *call) fingerprint(k kind, q *question) string {
 	b = server.AppendText(server.AppendText(b, u.UserID), team)
 	b = binary.AppendVarint(b, u.Cost)
 	b = binary.AppendVarint(b, u.At.UnixNano())
-	b = server.AppendCanonical(server.AppendCanonical(b, u.Attributes), q.metadata)
+	b = server.AppendSame(server.AppendSame(b, u.Attributes), q.metadata)
 	c.scratch = b
 	sum := sha256.Sum256(b)
 	start := len(c.arena)
