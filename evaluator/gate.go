@@ -56,6 +56,8 @@ func (q *question) judge() tiergate.UseReason {
 			return tiergate.UseDisabled
 		}
 		q.verdict.Decision = q.gen.decide(f, &q.subject)
+	} else if !q.gen.HasSet(q.use.Set) {
+		return tiergate.UseFlagNotFound // a mistyped set must not lift what the flag of that name demands
 	} else if reason := q.access(); reason != tiergate.UseAllowed { // … else the policy, about the feature's name
 		return reason
 	}

@@ -104,3 +104,22 @@ func TestCases_cover_the_table(t *testing.T) {
 		}
 	}
 }
+
+// The stories about flag sets are told once each, and their data is valid.
+func TestSets_are_valid(t *testing.T) {
+	for _, c := range conformance.Sets() {
+		if v, ok := c.Put.(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				t.Errorf("%s %q: %v", c.Kind, c.Key, err)
+			}
+		}
+	}
+	stories := map[string]bool{}
+	for _, c := range conformance.SetCases() {
+		refused := c.Want.Refused != ""
+		if stories[c.Story] || c.Named != "" && c.Selector != "" || refused == (c.Want.Variant != "" || c.Want.ErrorCode != "") {
+			t.Errorf("%q is told twice, or no case", c.Story)
+		}
+		stories[c.Story] = true
+	}
+}
