@@ -6,6 +6,7 @@ import (
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/server/decision"
 	"github.com/tiergate/tiergate/server/flagdapi"
 	"github.com/tiergate/tiergate/server/rpc"
 )
@@ -18,7 +19,8 @@ func (d *doors) addGRPC(r *replica, counts *counter, o doorOptions, auth string)
 	if off(o.GRPCAddr) {
 		return nil
 	}
-	return d.serveRPC("grpc", "--grpc-addr", o.GRPCAddr, o.CORSOrigin, d.flagdServices(r, counts, auth)...)
+	services := append(d.flagdServices(r, counts, auth), decision.Service(d.decisionConfig(r, counts, auth)))
+	return d.serveRPC("grpc", "--grpc-addr", o.GRPCAddr, o.CORSOrigin, services...)
 }
 
 // serveRPC opens a listener on which services are called.

@@ -74,16 +74,7 @@ func (d *doors) addHTTP(r *replica, counts *counter, streams *ofrep.Streams, o d
 		Gate:       counts.gate.Hurried(),
 		Streams:    streams,
 	})
-	uses := decision.New(decision.Config{
-		Evaluator:    r.engine,
-		Gate:         counts.gate,
-		Reservations: counts.gate,
-		Gauges:       counts.gate,
-		AsOf:         r.syncer.AsOf,
-		StaleAfter:   staleAfter,
-		Credential:   credential(auth, r, ""),
-		Log:          d.log,
-	})
+	uses := decision.New(d.decisionConfig(r, counts, auth))
 	app := server.NewApp(server.Config{
 		Hosts:       listen.HostsOf([]string{o.HTTPAddr}, d.options.Host),
 		CORSOrigins: o.CORSOrigin,

@@ -19,14 +19,17 @@ const (
 	maxDepth       = 256      // of what we hold ourselves, such as a flag's value
 )
 
-// OfJSON makes a message of JSON text, which holds on to nothing of it. Numbers become the
-// nearest float64: the message has no other.
+// What most flags answer with.
+var yes, no = structpb.NewBoolValue(true), structpb.NewBoolValue(false)
+
+// OfJSON makes a message of JSON text, which holds on to nothing of it. It may be shared: it is
+// not to be changed. Numbers become the nearest float64: the message has no other.
 func OfJSON(text json.RawMessage) (*structpb.Value, error) {
 	switch string(text) {
 	case "true":
-		return structpb.NewBoolValue(true), nil
+		return yes, nil
 	case "false":
-		return structpb.NewBoolValue(false), nil
+		return no, nil
 	}
 	p := parsers.Get().(*jsonvalue.Parser)
 	v, err := p.ParseWithin(text, maxDepth)

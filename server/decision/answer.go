@@ -21,7 +21,7 @@ func (d *door) one(ctx *fasthttp.RequestCtx, c *call) error {
 		return err
 	}
 	c.question.use.Room = &c.room
-	v, err := d.ask(c.kind, &c.question.use)
+	v, err := d.ask(context.Background(), c.kind, &c.question.use)
 	if err != nil {
 		return err
 	}
@@ -29,15 +29,16 @@ func (d *door) one(ctx *fasthttp.RequestCtx, c *call) error {
 	return nil
 }
 
-// ask does what is asked. The gate bounds its own waiting.
-func (d *door) ask(k kind, u *tiergate.Use) (tiergate.Verdict, error) {
+// ask does what is asked. The gate bounds its own waiting; when ctx ends before, what waits for
+// the ledger is denied.
+func (d *door) ask(ctx context.Context, k kind, u *tiergate.Use) (tiergate.Verdict, error) {
 	switch k {
 	case consume:
-		return d.cfg.Gate.Consume(context.Background(), u)
+		return d.cfg.Gate.Consume(ctx, u)
 	case track:
-		return d.cfg.Gate.Track(context.Background(), u)
+		return d.cfg.Gate.Track(ctx, u)
 	}
-	return d.cfg.Gate.Check(context.Background(), u)
+	return d.cfg.Gate.Check(ctx, u)
 }
 
 // answer writes a verdict, and after it more members of the object. Reflected, its status is

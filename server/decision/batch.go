@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -33,22 +34,32 @@ func (d *door) many(ctx *fasthttp.RequestCtx, c *call) error {
 	if items.Kind() != tiergate.ArrayValue {
 		return tiergate.FieldErrorf("items", "items are not an array")
 	}
-	if items.Len() > MaxBatch {
+	err = d.askBatch(context.Background(), c, items.Len(), func(i int) (tiergate.Value, error) {
+		return items.Index(i), object("items", items.Index(i))
+	})
+	if err == nil {
+		d.answerBatch(ctx, c)
+	}
+	return err
+}
+
+// askBatch asks n questions, of which at returns one or why it is none.
+func (d *door) askBatch(ctx context.Context, c *call, n int, at func(i int) (tiergate.Value, error)) error {
+	if n > MaxBatch {
 		return tiergate.FieldErrorf("items", "there are more than %d items", MaxBatch)
 	}
-	lanes := c.readBatch(items)
-	d.work(c, lanes)
-	d.answerBatch(ctx, c)
+	d.work(ctx, c, c.readBatch(n, at))
 	return nil
 }
 
 // readBatch reads the questions and returns the lanes: items of one lane are worked on one
 // after the other, because the answer to one depends on those before it.
-func (c *call) readBatch(items tiergate.Value) (lanes []int) {
-	for i := range items.Len() {
+func (c *call) readBatch(n int, at func(i int) (tiergate.Value, error)) (lanes []int) {
+	for i := range n {
 		it := item{lane: i}
-		if it.err = object("items", items.Index(i)); it.err == nil {
-			it.err = c.read(items.Index(i), c.kind, &it.question)
+		var doc tiergate.Value
+		if doc, it.err = at(i); it.err == nil {
+			it.err = c.read(doc, c.kind, &it.question)
 		}
 		for j := range c.batch {
 			if before := &c.batch[j]; before.err == nil && it.err == nil && sameLane(c.kind, &before.question.use, &it.question.use) {
@@ -77,8 +88,9 @@ func sameLane(k kind, a, b *tiergate.Use) bool {
 }
 
 // work asks about all items, several lanes at once as far as helpers are free: each item may
-// wait for the disk, and those that wait together wait once.
-func (d *door) work(c *call, lanes []int) {
+// wait for the disk, and those that wait together wait once. What has not begun when ctx ends is
+// not done.
+func (d *door) work(ctx context.Context, c *call, lanes []int) {
 	var next atomic.Int64
 	run := func() {
 		for {
@@ -88,7 +100,9 @@ func (d *door) work(c *call, lanes []int) {
 			}
 			for i := lanes[n]; i < len(c.batch); i++ {
 				if it := &c.batch[i]; it.lane == lanes[n] && it.err == nil {
-					it.verdict, it.err = d.ask(c.kind, &it.question.use)
+					if it.err = ctx.Err(); it.err == nil {
+						it.verdict, it.err = d.ask(ctx, c.kind, &it.question.use)
+					}
 				}
 			}
 		}

@@ -46,8 +46,13 @@ type Config struct {
 	Log        *slog.Logger     // errors that callers are not told; nil means none
 }
 
-// New returns the door.
+// New returns the door for HTTP.
 func New(cfg Config) server.Door {
+	d := newDoor(cfg)
+	return server.Door{Name: "decision", Prefix: prefix, Bodiless: authPrefix, Handle: d.handle, Refuse: d.refuse}
+}
+
+func newDoor(cfg Config) *door {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -60,7 +65,7 @@ func New(cfg Config) server.Door {
 		helpers: make(chan struct{}, helpers),
 	}
 	d.calls.New = func() any { return new(call) }
-	return server.Door{Name: "decision", Prefix: prefix, Bodiless: authPrefix, Handle: d.handle, Refuse: d.refuse}
+	return d
 }
 
 type door struct {
@@ -115,9 +120,9 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// slow is the context of work that waits for the ledger.
-func slow() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), slowest)
+// slow bounds the context of work that waits for the ledger.
+func slow(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, slowest)
 }
 
 // setRevision says in a header which revision answered.

@@ -111,7 +111,7 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	}
 	gen := d.cfg.Evaluator.Generation()
 	if gen == nil {
-		return tiergate.Errorf(tiergate.Unavailable, "nothing has been loaded yet")
+		return notLoaded()
 	}
 	key, status, detail := server.Admit(ctx, d.cfg.Credential)
 	if status != 0 {
@@ -128,17 +128,27 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	return nil
 }
 
+func notLoaded() error { return tiergate.Errorf(tiergate.Unavailable, "nothing has been loaded yet") }
+
+// inScope refuses a key without the scope that taking something needs, or asking.
+func (d *door) inScope(key *tiergate.Key, effect bool) error {
+	switch {
+	case d.cfg.Credential == nil, key.Allows(tiergate.ScopeConsume):
+		return nil
+	case effect:
+		return tiergate.Errorf(tiergate.Forbidden, "the API key does not have the scope %q", tiergate.ScopeConsume)
+	case !key.Allows(tiergate.ScopeEvaluate):
+		return tiergate.Errorf(tiergate.Forbidden, "the API key has neither the scope %q nor %q", tiergate.ScopeEvaluate, tiergate.ScopeConsume)
+	}
+	return nil
+}
+
 // allowed refuses a key without the scope, and pages of other sites that a browser would let
 // take something from whoever it can reach: their answer is hidden, their effect is not.
 func (d *door) allowed(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	effect := e.effect || e.any && string(ctx.QueryArgs().Peek("mode")) == "consume"
-	switch {
-	case d.cfg.Credential == nil:
-	case c.key.Allows(tiergate.ScopeConsume):
-	case effect:
-		return tiergate.Errorf(tiergate.Forbidden, "the API key does not have the scope %q", tiergate.ScopeConsume)
-	case !c.key.Allows(tiergate.ScopeEvaluate):
-		return tiergate.Errorf(tiergate.Forbidden, "the API key has neither the scope %q nor %q", tiergate.ScopeEvaluate, tiergate.ScopeConsume)
+	if err := d.inScope(c.key, effect); err != nil {
+		return err
 	}
 	if e.any && effect && d.cfg.Credential == nil && !fromProxy(ctx) {
 		return tiergate.FieldErrorf("mode", "a proxy that takes something says so in one of its own headers, such as Tiergate-Feature")

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -18,25 +19,28 @@ func (d *door) gauge(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.read(doc, c.kind, &c.question); err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
-	use, held := own(&c.question.use), strings.Clone(c.question.item)
-	var v tiergate.Verdict
-	switch c.kind {
-	case hold:
-		v, err = d.cfg.Gauges.Hold(bound, &use, held)
-	case drop:
-		v, err = d.cfg.Gauges.Drop(bound, &use, held)
-	default:
-		items := slices.Clone(c.question.items)
-		for i := range items {
-			items[i] = strings.Clone(items[i])
-		}
-		v, err = d.cfg.Gauges.Replace(bound, &use, items)
-	}
+	v, err := d.askGauge(bound, c)
 	if err != nil {
 		return err
 	}
 	c.answer(ctx, &v, nil)
 	return nil
+}
+
+// askGauge does what is asked, with copies of all that those who keep it may keep.
+func (d *door) askGauge(ctx context.Context, c *call) (tiergate.Verdict, error) {
+	use, held := own(&c.question.use), strings.Clone(c.question.item)
+	switch c.kind {
+	case hold:
+		return d.cfg.Gauges.Hold(ctx, &use, held)
+	case drop:
+		return d.cfg.Gauges.Drop(ctx, &use, held)
+	}
+	items := slices.Clone(c.question.items)
+	for i := range items {
+		items[i] = strings.Clone(items[i])
+	}
+	return d.cfg.Gauges.Replace(ctx, &use, items)
 }

@@ -25,7 +25,7 @@ const (
 	maxFieldBytes = 64 // of a name that a caller made up, when it is told back
 )
 
-// A problem is an answer that is no decision, known by its status; see codes.
+// A problem is an answer that is no decision, known by its status; see problems.
 type problem struct {
 	status   int
 	detail   string
@@ -36,8 +36,8 @@ type problem struct {
 
 func (p *problem) Error() string { return p.detail }
 
-// codes name a problem for machines: one for each status. The type ends with the same word.
-var codes = map[int]struct{ code, title string }{
+// problems are what a problem of each status is called. The type ends with its code.
+var problems = map[int]struct{ code, title string }{
 	fasthttp.StatusBadRequest:                  {"invalid", "The request can never work"},
 	fasthttp.StatusUnauthorized:                {"unauthorized", "A valid API key is needed"},
 	fasthttp.StatusForbidden:                   {"forbidden", "The caller may not do this"},
@@ -111,9 +111,25 @@ func (d *door) fail(ctx *fasthttp.RequestCtx, e *endpoint, err error) {
 		d.failProxy(ctx, e, p)
 		return
 	}
-	p.passing = p.status == fasthttp.StatusServiceUnavailable ||
-		p.status == fasthttp.StatusConflict && e != nil && (e.kind == consume || e.kind == track)
+	k := unasked
+	if e != nil {
+		k = e.kind
+	}
+	p.passing = p.passes(k)
 	d.write(ctx, p)
+}
+
+// passes says whether asking the same again in a second may help.
+func (p *problem) passes(k kind) bool {
+	return p.status == fasthttp.StatusServiceUnavailable || p.status == fasthttp.StatusConflict && (k == consume || k == track)
+}
+
+// codeOf returns the code of a status.
+func codeOf(status int) string {
+	if known := problems[status].code; known != "" {
+		return known
+	}
+	return problems[fasthttp.StatusInternalServerError].code
 }
 
 // refuse answers for a request that never reaches handle, or made it panic.
@@ -148,9 +164,9 @@ func (d *door) revisionInForce(ctx *fasthttp.RequestCtx) {
 
 // appendTo appends the problem document (RFC 9457).
 func (p *problem) appendTo(b []byte) []byte {
-	known := codes[p.status]
+	known := problems[p.status]
 	if known.code == "" {
-		known = codes[fasthttp.StatusInternalServerError]
+		known = problems[fasthttp.StatusInternalServerError]
 	}
 	b = append(b, `{"type":"`...)
 	if p.status == fasthttp.StatusTooManyRequests {

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -69,7 +70,7 @@ func (d *door) proxied(ctx *fasthttp.RequestCtx, c *call) error {
 		return err
 	}
 	c.question.use.Room = &c.room
-	v, err := d.ask(mode, &c.question.use)
+	v, err := d.ask(context.Background(), mode, &c.question.use)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (d *door) proxied(ctx *fasthttp.RequestCtx, c *call) error {
 func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
 	c.question = question{}
 	u := &c.question.use
-	u.Set, u.Key, u.Now = tiergate.DefaultSet, c.key, c.now
+	u.Key, u.Now = c.key, c.now
 	var err error
 	u.Flag = askedFeature.read(ctx, tiergate.MaxNameLength, &err)
 	set := askedSet.read(ctx, tiergate.MaxNameLength, &err)
@@ -113,9 +114,7 @@ func (c *call) readSettings(ctx *fasthttp.RequestCtx) (kind, error) {
 	if err != nil {
 		return unasked, err
 	}
-	if set != "" {
-		u.Set = set
-	}
+	u.Set = set
 	if u.Flag == "" {
 		return unasked, tiergate.FieldErrorf("feature", "the proxy names no feature: ?feature= or Tiergate-Feature")
 	}

@@ -113,7 +113,7 @@ func (c *call) parse(ctx *fasthttp.RequestCtx, optional bool) (tiergate.Value, e
 // read makes q of an object that asks. A member that is null is as one that is not there.
 func (c *call) read(doc tiergate.Value, k kind, q *question) error {
 	*q = question{ttl: defaultTTL}
-	q.use.Set, q.use.Key, q.use.Now = tiergate.DefaultSet, c.key, c.now
+	q.use.Key, q.use.Now = c.key, c.now
 	for i := range doc.Len() {
 		name, v := doc.KeyAt(i), doc.Index(i)
 		if !mayHave(k, name) {
@@ -218,17 +218,10 @@ func readSubject(v tiergate.Value, u *tiergate.Use) error {
 	return nil
 }
 
-// selectSet holds the flag set against what the key may ask for; one that may ask for one
-// set only need not name it.
-func (c *call) selectSet(u *tiergate.Use) error {
-	if c.key == nil || len(c.key.Sets) == 0 || slices.Contains(c.key.Sets, u.Set) {
-		return nil
-	}
-	if len(c.key.Sets) == 1 && u.Set == tiergate.DefaultSet {
-		u.Set = c.key.Sets[0]
-		return nil
-	}
-	return tiergate.Errorf(tiergate.Forbidden, "the API key may not ask for this flag set")
+// selectSet finds the flag set; one that is not named yet is "".
+func (c *call) selectSet(u *tiergate.Use) (err error) {
+	u.Set, err = server.SetFor(u.Set, c.key)
+	return err
 }
 
 func object(field string, v tiergate.Value) error {

@@ -24,8 +24,21 @@ func real(tb testing.TB) server.Door { return realWith(tb, func(*decision.Config
 
 func realWith(tb testing.TB, change func(*decision.Config)) server.Door {
 	tb.Helper()
+	cfg := realConfig(tb)
+	change(&cfg)
+	return decision.New(cfg)
+}
+
+// realConfig is what both doors answer from.
+func realConfig(tb testing.TB) decision.Config {
+	tb.Helper()
+	return realConfigOf(tb, conformance.Demo())
+}
+
+func realConfigOf(tb testing.TB, data []tiergate.Change) decision.Config {
+	tb.Helper()
 	e := evaluator.New(evaluator.Options{})
-	err := e.Apply(tb.Context(), tiergate.Revision{Resume: resume, Whole: true, Changes: tiergate.ChangesOf(conformance.Demo()...)})
+	err := e.Apply(tb.Context(), tiergate.Revision{Resume: resume, Whole: true, Changes: tiergate.ChangesOf(data...)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -42,9 +55,7 @@ func realWith(tb testing.TB, change func(*decision.Config)) server.Door {
 		}
 	})
 	gate := evaluator.NewGate(e, counter)
-	cfg := decision.Config{Evaluator: e, Gate: gate, Reservations: gate, Gauges: gate}
-	change(&cfg)
-	return decision.New(cfg)
+	return decision.Config{Evaluator: e, Gate: gate, Reservations: gate, Gauges: gate}
 }
 
 // said is what the tests look at of an answer.
@@ -286,10 +297,13 @@ func TestReal_reservations_of_another_team(t *testing.T) {
 			t.Errorf("another team may %s: %d", action, status)
 		}
 	}
-	if status := ask("acme", "reservations", `{"feature":"model-training","id":"job-1"}`); status != 422 {
-		t.Errorf("another team takes the id: %d", status)
+	if status := ask("acme", "reservations", `{"feature":"model-training","id":"job-1"}`); status != 200 {
+		t.Errorf("another team's own of the same id: %d", status)
 	}
 	if status := ask("globex", "reservations/job-1/commit", ""); status != 200 {
 		t.Errorf("its own team may not commit: %d", status)
+	}
+	if status := ask("globex", "reservations", `{"feature":"model-training","subject":{"team":"acme"},"id":"job-1"}`); status != 409 {
+		t.Errorf("the same again when it is committed: %d", status)
 	}
 }

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func (d *door) reserve(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.read(doc, reserve, &c.question); err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
 	use := own(&c.question.use)
 	v, r, err := d.cfg.Reservations.Reserve(bound, &use, c.question.ttl)
@@ -60,7 +61,7 @@ func (d *door) extend(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
 	return d.settled(ctx, c)(d.cfg.Reservations.Extend(bound, strings.Clone(c.id), c.owner(), ttl))
 }
@@ -84,7 +85,7 @@ func (d *door) commit(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
 	return d.settled(ctx, c)(d.cfg.Reservations.Commit(bound, strings.Clone(c.id), c.owner(), actual, capped))
 }
@@ -93,7 +94,7 @@ func (d *door) release(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.settings(ctx, func(string, tiergate.Value) (bool, error) { return false, nil }); err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
 	return d.settled(ctx, c)(d.cfg.Reservations.Release(bound, strings.Clone(c.id), c.owner()))
 }
@@ -102,7 +103,7 @@ func (d *door) reservation(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.checkID(); err != nil {
 		return err
 	}
-	bound, cancel := slow()
+	bound, cancel := slow(context.Background())
 	defer cancel()
 	return d.settled(ctx, c)(d.cfg.Reservations.Reservation(bound, strings.Clone(c.id), c.owner()))
 }
