@@ -28,6 +28,8 @@ const (
 	// What a client may have on the way to us, unread: on one stream and on its connection. They
 	// are fixed, since finding out what a connection could carry costs a ping with each call.
 	streamWindow, connWindow = 64 << 10, 256 << 10
+	// readBuffer is what each connection keeps for reading: nearly all that an idle one costs.
+	readBuffer = 4 << 10
 	// helloTime is how long a connection may take to say what it speaks.
 	helloTime = 5 * time.Second
 	// pingEvery is how often a client may ping us: there are some that do so to find out
@@ -101,6 +103,7 @@ func New(cfg Config, services ...Service) *Server {
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.MaxHeaderListSize(server.MaxHeaderBytes),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(helloTime),
