@@ -41,7 +41,9 @@ func (g *Generation) decide(f *flag, s *subject) tiergate.Decision {
 			return d
 		}
 	case f.rule != nil:
-		s.scope.FlagKey, s.scope.Tier = f.name, access.Tier
+		if s.scope.FlagKey, s.scope.Tier = f.name, access.Tier; access.Tier == "" {
+			s.scope.Tier = s.named
+		}
 		result, err := f.rule.Eval(&s.scope)
 		if err != nil {
 			return f.failed(tiergate.General, "targeting: "+err.Error())

@@ -131,6 +131,30 @@ func TestOptions_TrustContextTier(t *testing.T) {
 	}
 }
 
+// While no tier is defined rules read the tier and the team that the caller names, as flagd has
+// it, where a setting says so.
+func TestOptions_TrustContextTier_without_tiers(t *testing.T) {
+	rule := func(name string) func(*tiergate.Flag) {
+		return func(f *tiergate.Flag) {
+			f.OffVariant, f.Rules.Targeting = "off", json.RawMessage(`{"if": [{"in": [{"var": "`+name+`"}, ["gold"]]}, "on", "off"]}`)
+		}
+	}
+	for _, trusted := range []bool{false, true} {
+		e := newEngine(evaluator.Options{TrustContextTier: trusted})
+		apply(t, e, whole(1, boolean("by-tier", rule("tier")), boolean("by-team", rule("team"))))
+		want := map[bool]string{false: "off", true: "on"}[trusted]
+		for _, flag := range []string{"by-tier", "by-team"} {
+			d := ask(t, e, flag, `{"targetingKey":"eve","tier":"gold","team":"gold"}`)
+			if d.Variant != want || d.Tier != "" {
+				t.Errorf("%s, trusted %v: %+v", flag, trusted, d)
+			}
+			if d := ask(t, e, flag, `{"targetingKey":"eve","tier":7}`); d.Variant != "off" {
+				t.Errorf("%s without one, trusted %v: %+v", flag, trusted, d)
+			}
+		}
+	}
+}
+
 // A flag's metadata lies over its set's, in the order of the names.
 func TestGeneration_Decide_metadata(t *testing.T) {
 	e := demo(t,

@@ -16,6 +16,7 @@ type subject struct {
 	input  policy.Input
 	policy policy.Asker
 	scope  targeting.Scope
+	named  string // the tier that rules see while none is defined
 }
 
 var subjects = sync.Pool{New: func() any { return new(subject) }}
@@ -106,6 +107,10 @@ const anonymous = "anonymous"
 // trustTier takes the tier that the caller names for the user's own, where a setting says
 // that callers may.
 func (s *subject) trustTier(g *Generation, attributes tiergate.Value) {
+	if len(g.view.Tiers()) == 0 {
+		s.trustRules(attributes)
+		return
+	}
 	named := attributes.Field("tier")
 	if named.Kind() != tiergate.StringValue {
 		return
@@ -115,6 +120,17 @@ func (s *subject) trustTier(g *Generation, attributes tiergate.Value) {
 		if s.input.Subject.UserID == "" {
 			s.input.Subject.UserID = anonymous // the policy sees a tier only on a user
 		}
+	}
+}
+
+// trustRules lets rules see the tier and the team that the caller names, as they are, where no
+// tier is defined: the flags come as flagd has them, and all that is decided by is in their rules.
+func (s *subject) trustRules(attributes tiergate.Value) {
+	if tier := attributes.Field("tier"); tier.Kind() == tiergate.StringValue {
+		s.named = tier.Text()
+	}
+	if team := attributes.Field("team"); team.Kind() == tiergate.StringValue {
+		s.scope.Team = team.Text()
 	}
 }
 
