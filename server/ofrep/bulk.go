@@ -22,6 +22,7 @@ func (d *door) bulk(ctx *fasthttp.RequestCtx, c *call) {
 		keepUntil(ctx, steps, c.req.Now, false)
 	}
 	if d.cfg.Streams != nil {
+		c.everyone = string(ctx.Request.Header.PeekCanonical(headerAudience)) == "everyone"
 		c.givePass()
 	}
 	var tag [tagLength]byte

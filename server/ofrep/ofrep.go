@@ -74,7 +74,8 @@ type call struct {
 
 	asked *asked // what a gate is asked with; nil before the first metered flag
 
-	streaming bool      // the answer tells of a stream
+	streaming bool      // the answer tells of a stream …
+	everyone  bool      // … of changes for anybody: a program that asks for many subjects follows one
 	subject   []byte    // whom the stream is for, as its pass says it
 	expires   int64     // when the pass expires, in seconds of Unix time
 	signer    hash.Hash // of passes; nil before the first

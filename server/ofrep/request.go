@@ -13,6 +13,7 @@ import (
 var (
 	headerSelector = []byte("Flagd-Selector")
 	headerETag     = []byte("Etag")
+	headerAudience = []byte("Tiergate-Audience")
 )
 
 // resource says which resource a path names: a flag, decoded and valid until the request

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
 	"github.com/tiergate/tiergate/internal/listen"
 	"github.com/tiergate/tiergate/server"
 )
@@ -18,7 +19,7 @@ import (
 // givePass finds out whom a stream for the caller would be for, and until when: what the token
 // depends on besides the question itself.
 func (c *call) givePass() {
-	c.subject, c.streaming = appendSubject(c.subject[:0], &c.req)
+	c.subject, c.streaming = appendSubject(c.subject[:0], &c.req, c.everyone)
 	c.expires = expiryOf(c.subject, c.req.Now.Unix())
 }
 
@@ -196,9 +197,9 @@ func (st *stream) tell(now time.Time) bool {
 	news := d.Any() && !(first && at.revision == revision)
 	st.at = d.To
 	if st.follows(now) {
-		news = true
+		news, d.All = true, true
 	}
-	return !news || st.send(&at, now)
+	return !news || st.send(&at, &d, now)
 }
 
 // follows takes the step of the clock in, and reports whether it is another than before.
@@ -214,16 +215,31 @@ func (st *stream) follows(now time.Time) bool {
 }
 
 // send sends the event that something has changed. Its id is the place, so that it is the same
-// at each sidecar and after a restart.
-func (st *stream) send(at *onePlace, now time.Time) bool {
+// at each sidecar and after a restart. When it is no more than the definitions of some flags, it
+// names them to who follows for everyone, and needs to ask for those only.
+func (st *stream) send(at *onePlace, d *tiergate.Difference, now time.Time) bool {
 	b := append(append(make([]byte, 0, 192), "id: "...), at.revision...)
 	if st.step != "" {
 		b = append(append(b, '@'), st.step...)
 	}
 	b = server.AppendString(append(b, "\nevent: message\ndata: {\"type\":\"refetchEvaluation\",\"etag\":"...), at.revision)
 	b = strconv.AppendInt(append(b, `,"lastModified":`...), at.since, 10)
+	if st.pass.audience.Everyone && !d.All && !d.Subject && len(d.Flags) <= mostNamed {
+		b = appendFlags(b, d.Flags)
+	}
 	st.told = now
 	return st.write(append(b, "}\n\n"...))
+}
+
+func appendFlags(b []byte, flags []tiergate.FlagChange) []byte {
+	b = append(b, `,"flags":[`...)
+	for i := range flags {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = jsonvalue.AppendString(b, flags[i].Name)
+	}
+	return append(b, ']')
 }
 
 // write sends b within a bound, and reports whether it could.

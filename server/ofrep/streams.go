@@ -31,6 +31,7 @@ const (
 	writeBound = 10 * time.Second // how long a client may take no byte …
 	farewell   = time.Second      // … when all streams end
 
+	mostNamed  = 100 // flags in an event
 	maxPlace   = 128 // bytes of a place; a longer one is none of ours
 	keptPlaces = 256 // how many generations back a client that reconnects may be and be told in particular
 )

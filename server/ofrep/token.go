@@ -61,7 +61,7 @@ func (s secret) signer() hash.Hash { return hmac.New(sha256.New, s.key) }
 
 // appendSubject appends what a pass says of who asks, and reports whether there can be a pass:
 // not for the name of a set that is too long to exist.
-func appendSubject(b []byte, req *tiergate.Request) ([]byte, bool) {
+func appendSubject(b []byte, req *tiergate.Request, everyone bool) ([]byte, bool) {
 	set, user, team, key := req.Set, req.UserID, req.TeamID, ""
 	if req.Key != nil {
 		key = req.Key.ID
@@ -72,7 +72,7 @@ func appendSubject(b []byte, req *tiergate.Request) ([]byte, bool) {
 	if len(set) > tiergate.MaxNameLength || len(key) > tiergate.MaxNameLength {
 		return b, false
 	}
-	everyone := len(user)+len(team) > maxSubject // rather told too much than too little
+	everyone = everyone || len(user)+len(team) > maxSubject // rather told too much than too little
 	if everyone {
 		user, team = "", ""
 	}

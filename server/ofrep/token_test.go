@@ -17,7 +17,7 @@ var testSecret = newSecret([]byte("0123456789abcdef0123456789abcdef"))
 
 // tokenFor makes the token of a request as a bulk answer does.
 func tokenFor(s secret, req *tiergate.Request, place string, now time.Time) []byte {
-	subject, ok := appendSubject(nil, req)
+	subject, ok := appendSubject(nil, req, false)
 	if !ok {
 		return nil
 	}
@@ -111,7 +111,7 @@ func TestToken_that_was_tampered_with_is_refused(t *testing.T) {
 func TestToken_is_the_same_during_a_step(t *testing.T) {
 	ends := map[int64]bool{}
 	for _, user := range []string{"", "alice", "bob", "carol", "dave", "ivan"} {
-		subject, _ := appendSubject(nil, &tiergate.Request{Set: "default", UserID: user})
+		subject, _ := appendSubject(nil, &tiergate.Request{Set: "default", UserID: user}, false)
 		const begin = 1_800_000_000
 		first, changes := expiryOf(subject, begin), 0
 		for now := int64(begin); now < begin+2*passStep; now += 60 {
@@ -167,7 +167,7 @@ func FuzzToken(f *testing.F) {
 		if p.audience.Everyone {
 			req.UserID = strings.Repeat("u", 2*maxSubject)
 		}
-		subject, _ := appendSubject(nil, &req)
+		subject, _ := appendSubject(nil, &req, false)
 		again, _ := appendToken(nil, subject, []byte(p.place), p.expires, testSecret.signer())
 		if !bytes.Equal(again, token) {
 			t.Errorf("%q is accepted and stands for %q", token, again)
@@ -177,7 +177,7 @@ func FuzzToken(f *testing.F) {
 
 // Whatever was signed is read without a panic: another version may have signed it.
 func FuzzPass(f *testing.F) {
-	subject, _ := appendSubject(nil, &tiergate.Request{Set: "default", UserID: "alice"})
+	subject, _ := appendSubject(nil, &tiergate.Request{Set: "default", UserID: "alice"}, false)
 	f.Add(string(append(append(subject, 1, 'x'), make([]byte, 8)...)))
 	f.Add("\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
 	f.Add("\x01\x00\x80\x00")
