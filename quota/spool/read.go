@@ -248,29 +248,45 @@ func (l *Log) Pending(ctx context.Context) error {
 	}
 }
 
-// oldest returns when the oldest record that waits was written, in Unix nanoseconds; 0 when
-// there is none or it does not read.
-func (l *Log) oldest() int64 {
+// waiting returns when the oldest record that waits was written, in Unix nanoseconds, and how
+// many bytes wait with it; 0 when there is none or it does not read.
+func (l *Log) waiting() (oldest, bytes int64) {
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	v, _ := l.holding(l.at.number)
 	if v.seg == nil || l.usable() != nil {
-		return 0
+		return 0, 0
 	}
 	p, sound, err := l.enter(v, l.at)
 	if err != nil || !sound {
-		return 0
+		return 0, 0
 	}
 	if p.number == l.at.number {
 		l.at = p
 	}
+	bytes = l.bytesFrom(p)
 	f, err := l.open.of(l.o.FS, v.seg)
 	if err != nil {
-		return 0
+		return 0, bytes
 	}
 	var head [recordHead]byte
 	if _, err := f.ReadAt(head[:], p.offset); err != nil {
-		return 0
+		return 0, bytes
 	}
-	return int64(binary.LittleEndian.Uint64(head[16:]))
+	return int64(binary.LittleEndian.Uint64(head[16:])), bytes
+}
+
+// bytesFrom is how many bytes of records are durable from a place in a segment on.
+func (l *Log) bytesFrom(p place) (bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, seg := range l.state.segments {
+		switch {
+		case seg == p.seg:
+			bytes += seg.used - p.offset
+		case seg.end > p.number:
+			bytes += seg.used - headerSize
+		}
+	}
+	return bytes
 }

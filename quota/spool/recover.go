@@ -336,6 +336,7 @@ func (r *reader) secure() error {
 	case !r.damaged:
 		return l.o.FS.SyncDir(l.o.Dir)
 	}
+	l.state.inflight = int64(len(r.tail))
 	_, _, err := l.begin(r.tail, len(r.tail))
 	return err
 }

@@ -89,7 +89,7 @@ func (l *Log) quarantined() (bytes int64, err error) {
 // Stats are figures of a log.
 type Stats struct {
 	Records     int64         // that wait for the ledger, with those that are lost
-	Bytes       int64         // of segments that wait for the ledger, and of what waits for the disk
+	Bytes       int64         // of records that wait for the ledger or, as yet, for the disk
 	Oldest      time.Duration // the age of the oldest record that waits; 0 when none does
 	Appended    int64         // records that became durable since Open
 	Rejected    int64         // records that were refused since Open
@@ -101,16 +101,14 @@ type Stats struct {
 
 // Stats returns figures. It may wait for a disk that is slow.
 func (l *Log) Stats() Stats {
-	oldest, now := l.oldest(), l.o.Now()
+	oldest, bytes := l.waiting()
+	now := l.o.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.state.stats
 	s.Records = l.state.end.number - l.state.cursor.number
 	s.Broken = l.state.broken != nil
-	s.Bytes = int64(len(l.state.queue)) + l.state.inflight
-	if s.Records > 0 {
-		s.Bytes += l.state.held
-	}
+	s.Bytes = bytes + int64(len(l.state.queue)) + l.state.inflight
 	if oldest > 0 {
 		s.Oldest = max(0, now.Sub(time.Unix(0, oldest)))
 	}

@@ -105,7 +105,7 @@ func (w *world) append(size int) error {
 	case err == nil:
 		w.waiting = append(w.waiting, waiting{t, e})
 		return nil
-	case errors.Is(err, ErrFull) && w.log.Stats().Bytes+int64(recordHead+size) <= w.o.MaxBytes-w.o.SegmentBytes:
+	case errors.Is(err, ErrFull) && w.log.state.held+int64(len(w.log.state.queue)+recordHead+size) <= w.o.MaxBytes-w.o.SegmentBytes:
 		return fmt.Errorf("refused while there is room: %w, %+v", err, w.log.Stats())
 	case errors.Is(err, ErrFull), errors.Is(err, ErrBroken):
 		return nil
@@ -122,6 +122,9 @@ var gone = func() context.Context {
 // turn lets the writer work, and takes note of what it promises.
 func (w *world) turn() error {
 	w.log.turn()
+	if s := w.log.Stats(); s.Bytes < 0 || s.Bytes > w.o.MaxBytes || s.Records == 0 && s.Bytes > 0 && len(w.log.state.queue) == 0 {
+		return fmt.Errorf("figures that cannot be: %+v", s)
+	}
 	return w.settle()
 }
 
