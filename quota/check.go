@@ -31,6 +31,11 @@ func (e *Engine) Check(ctx context.Context, t *Take, states []tiergate.LimitStat
 			}
 		}
 	}
+	if out.Reason == tiergate.UseAllowed {
+		if err := e.usage.Refuses(); err != nil {
+			out = unrecordable(err)
+		}
+	}
 	return out, states
 }
 

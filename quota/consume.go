@@ -226,7 +226,9 @@ func (e *Engine) record(t *Take, d *draft) Outcome {
 		return e.unrecorded(err)
 	}
 	if err := ticket.Wait(context.Background()); err != nil {
-		d.spends = d.spends[:0] // nobody knows whether it is on disk: the units stay spent
+		if !ticket.Unwritten() {
+			d.spends = d.spends[:0] // nobody knows whether it is on disk: the units stay spent
+		}
 		return e.unrecorded(err)
 	}
 	e.counts.accepted.Add(1)
@@ -236,6 +238,11 @@ func (e *Engine) record(t *Take, d *draft) Outcome {
 // unrecorded is the outcome of a use that the usage log did not take.
 func (e *Engine) unrecorded(err error) Outcome {
 	e.counts.unrecorded.Add(1)
+	return unrecordable(err)
+}
+
+// unrecordable is the outcome of a use that the usage log does not take.
+func unrecordable(err error) Outcome {
 	out := Outcome{Reason: tiergate.UseUnavailable, Denied: -1, RetryAfter: time.Second, Message: "Usage cannot be recorded"}
 	if errors.Is(err, spool.ErrFull) {
 		out.Message = "The usage log is full"

@@ -104,8 +104,9 @@ func (e *Engine) fold(records []spool.Record) ([]tiergate.Usage, []tiergate.Deni
 }
 
 // relocate goes on from where the ledger is. It is behind after it has lost its newest
-// history, and ahead after an upload whose answer was lost. When it tells of a place that
-// our log has never been at, somebody else writes a log of the same name.
+// history, and ahead after an upload whose answer was lost, or that the disk of a former process
+// did not take note of. When it tells of a place that our log has never been at, somebody else
+// writes a log of the same name.
 func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	e.log.Warn("the ledger has counted the usage log up to another place", "from", u.From, "to", u.To, "ledger", at.At)
 	counted := e.ahead(u.From, at.At)
@@ -117,14 +118,15 @@ func (e *Engine) relocate(u tiergate.UsageBatch, at tiergate.Uploaded) error {
 	case errors.Is(err, spool.ErrNotKept):
 		e.log.Error("the ledger has lost usage that is no longer kept here", "from", at.At, "to", u.From)
 		e.lost = true
+		e.counts.conflicts.Add(1)
 		e.distrust(u.From)
 	case errors.Is(err, spool.ErrHistory):
+		e.counts.conflicts.Add(1)
 		e.distrust(e.usage.End())
 		err = e.usage.Renew("the ledger knows another log of its name: is the folder a copy?")
 		e.outlived.Store(true) // the next process believes the counters of the log that it finds
 		e.wake()
 	}
-	e.counts.conflicts.Add(1)
 	return err
 }
 
@@ -177,6 +179,9 @@ func (e *Engine) countedOf(s *tiergate.Spend) {
 // writeDenials puts what was denied into the usage log. It is not waited for: a denial that
 // a crash loses costs nobody anything.
 func (e *Engine) writeDenials() {
+	if e.usage.Refuses() != nil { // they can wait, and are not what the log is said to have refused
+		return
+	}
 	all := e.denials.drain()
 	for i := range all {
 		if _, err := e.usage.Append(newID(), appendDenial(nil, &all[i])); err != nil {

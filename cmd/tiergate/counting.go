@@ -89,8 +89,8 @@ func (c *counter) usage() *ops.Usage {
 			Rejected: s.Spool.Rejected, Quarantined: int(s.Spool.Quarantined), Conflicts: s.Conflicts,
 		},
 	}
-	if s.Spool.Broken && s.Spool.LastError != nil {
-		u.Log.Error = s.Spool.LastError.Error()
+	if s.Spool.Trouble != nil {
+		u.Log.Broken, u.Log.Error = s.Spool.Broken, s.Spool.Trouble.Error()
 	}
 	for reason, n := range s.Denied {
 		u.Denied[string(reason)] = n

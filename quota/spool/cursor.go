@@ -10,8 +10,9 @@ import (
 )
 
 // Advance says that the ledger has counted the log up to a place: the end of a batch, or
-// within one. The cursor is durable before anything is removed. After an error it is where
-// it was, here; on the disk it may have moved.
+// within one. The cursor is durable before anything is removed. While the disk does not take
+// it, it moves here all the same, and the writer tries again: see Stats.Trouble. A process that
+// ends meanwhile leaves a cursor that is behind, and the next one is told so by the ledger.
 func (l *Log) Advance(to int64) error {
 	l.reading.Lock()
 	defer l.reading.Unlock()
@@ -33,14 +34,15 @@ func (l *Log) Advance(to int64) error {
 			return fmt.Errorf("advance the usage log to %d: %w", to, ErrHistory)
 		}
 	}
-	return l.move(p)
+	l.move(p)
+	return nil
 }
 
 // Rewind moves the cursor to where the ledger says that it is, which may also be ahead of it,
 // if the log had that hash at that place. What was lost cannot be compared: there the ledger
 // is believed. ErrHistory says that the ledger counted another log under this one's name, or
 // more of it than is there: see Renew. ErrNotKept says that the ledger is behind what is
-// kept. The cursor is durable when it returns.
+// kept. The cursor is durable as Advance says.
 func (l *Log) Rewind(to int64, hash string) error {
 	l.reading.Lock()
 	defer l.reading.Unlock()
@@ -61,7 +63,8 @@ func (l *Log) Rewind(to int64, hash string) error {
 	if !known {
 		p = place{mark: mark{number: to, hash: want}}
 	}
-	return l.move(p)
+	l.move(p)
+	return nil
 }
 
 // find returns a place. It is not known, and has no hash, where records are lost.
@@ -111,18 +114,44 @@ func (l *Log) kept() int64 {
 	return l.state.segments[0].head.start.number
 }
 
-// move makes a cursor durable, and then removes what nobody needs any more.
-func (l *Log) move(p place) error {
-	if err := l.record(p.mark); err != nil {
-		l.report("the cursor of the usage log could not be written", err)
-		return fmt.Errorf("write the usage log's cursor: %w", err)
-	}
+// move moves the cursor.
+func (l *Log) move(p place) {
 	l.at, l.ahead = p, p
 	l.mu.Lock()
 	l.state.cursor = p.mark
 	l.mu.Unlock()
-	l.sweep()
-	return nil
+	l.note()
+}
+
+// note makes the cursor durable, and then removes what nobody needs any more.
+func (l *Log) note() {
+	err := l.record(l.at.mark)
+	l.mu.Lock()
+	before := l.state.unnoted
+	l.state.unnoted = err
+	l.mu.Unlock()
+	switch {
+	case err == nil && before != nil:
+		l.o.Log.Info("the cursor of the usage log is on the disk again")
+	case err != nil && before == nil:
+		l.report("the cursor of the usage log stays behind on the disk", err)
+		signal(l.wake) // the writer tries again from now on
+	}
+	if err == nil {
+		l.sweep()
+	}
+}
+
+// noteAgain tries once more to make the cursor durable, if the disk did not take it. While
+// somebody reads, who is about to move it, that can wait.
+func (l *Log) noteAgain() {
+	l.mu.Lock()
+	behind := l.state.unnoted != nil
+	l.mu.Unlock()
+	if behind && l.reading.TryLock() {
+		defer l.reading.Unlock()
+		l.note()
+	}
 }
 
 // record writes a cursor, and how far the log is durable.
@@ -130,7 +159,10 @@ func (l *Log) record(cursor mark) error {
 	l.mu.Lock()
 	id, end := l.state.id, l.state.end.number
 	l.mu.Unlock()
-	return writePosition(l.o.FS, l.o.Dir, id, position{cursor: cursor, end: end})
+	if err := writePosition(l.o.FS, l.o.Dir, id, position{cursor: cursor, end: end}); err != nil {
+		return fmt.Errorf("the disk does not take the usage log's cursor: %w", err)
+	}
+	return nil
 }
 
 // sweep removes segments that the ledger has, the oldest first, and never the last: it tells

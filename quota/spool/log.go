@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,7 @@ type state struct {
 	end      mark // of what is durable
 	cursor   mark // of what the ledger has
 	broken   error
+	unnoted  error // why the cursor on the disk may be behind; nil when it is not
 	closed   bool
 	stats    Stats
 }
@@ -136,9 +138,11 @@ type segment struct {
 type group struct {
 	done    chan struct{}
 	records int
-	// After done is closed: err is what became of the records from failed on.
-	err    error
-	failed int
+	// After done is closed: err is what became of the records from failed on, and unwritten says
+	// that nothing of these is on the disk.
+	err       error
+	failed    int
+	unwritten bool
 }
 
 // A Ticket stands for one record on its way to the disk.
@@ -165,6 +169,10 @@ func (t Ticket) Wait(ctx context.Context) error {
 	return nil
 }
 
+// Unwritten says, after Wait returned ErrBroken, that nothing of the record is on the disk. When it
+// is false the record may come back after a crash.
+func (t Ticket) Unwritten() bool { return t.group.unwritten }
+
 // Append gives a record to the writer and does not wait for the disk: see Ticket.Wait. The
 // payload is copied. What is refused is not in the log.
 func (l *Log) Append(id [16]byte, payload []byte) (Ticket, error) {
@@ -173,7 +181,10 @@ func (l *Log) Append(id [16]byte, payload []byte) (Ticket, error) {
 	}
 	l.mu.Lock()
 	s := &l.state
-	if err := s.refuse(int64(recordHead+len(payload)), l.o.MaxBytes); err != nil {
+	if err := s.refuses(int64(recordHead+len(payload)), l.o.MaxBytes); err != nil {
+		if !s.closed {
+			s.stats.Rejected++
+		}
 		l.mu.Unlock()
 		return Ticket{}, err
 	}
@@ -191,17 +202,23 @@ func (l *Log) Append(id [16]byte, payload []byte) (Ticket, error) {
 	return t, nil
 }
 
-// refuse says why a record of that many bytes is not taken.
-func (s *state) refuse(size, most int64) error {
+// Refuses says why Append would refuse even a small record at this moment, and nil when it would
+// not, as far as is known before the disk is asked.
+func (l *Log) Refuses() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.refuses(recordHead, l.o.MaxBytes)
+}
+
+// refuses says why a record of that many bytes is not taken.
+func (s *state) refuses(size, most int64) error {
 	queued := int64(len(s.queue)) + s.inflight
 	switch {
 	case s.closed:
 		return ErrClosed
 	case s.broken != nil:
-		s.stats.Rejected++
 		return s.broken
 	case s.held+queued+size > most || queued+size > maxQueue:
-		s.stats.Rejected++
 		return ErrFull
 	}
 	return nil
@@ -241,7 +258,7 @@ func (l *Log) Close() error {
 	defer l.writing.Unlock()
 	l.retire(true)
 	l.open.close()
-	_ = l.record(l.at.mark) // only so that damage to the end shows at the next Open
+	_ = l.record(l.at.mark) // the ledger knows where it is; so damage to the end shows at the next Open
 	return errors.Join(l.brokenness(), l.lock.Close())
 }
 
@@ -250,3 +267,13 @@ func (l *Log) brokenness() error {
 	defer l.mu.Unlock()
 	return l.state.broken
 }
+
+// troubled says whether there is something that the disk did not take, to be tried again.
+func (l *Log) troubled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.trouble() != nil
+}
+
+// trouble is what the disk does not take: records, which is worse, or the cursor.
+func (s *state) trouble() error { return cmp.Or(s.broken, s.unnoted) }

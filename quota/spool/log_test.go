@@ -409,6 +409,91 @@ func TestLog_outlives_a_full_disk(t *testing.T) {
 	}
 }
 
+// The disk is full when the ledger has counted a batch. The log goes on from there, and says what
+// is wrong for as long as it is; nothing that the cursor on the disk still needs is removed, and
+// when there is room again that one follows by itself.
+func TestAdvance_outlives_a_full_disk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newSimFS(1)
+		l := mustOpen(t, Options{Dir: simDir, FS: fs, SegmentBytes: 1024, Keep: -1})
+		long := strings.Repeat("a", 600)
+		mustAppend(t, l, long, "b"+long, "c")
+		full := func(on bool) {
+			fs.mu.Lock()
+			defer fs.mu.Unlock()
+			fs.full = on
+		}
+		full(true)
+		for b := mustRead(t, l); b.To > b.From; b = mustRead(t, l) {
+			if err := l.Advance(b.To); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := l.Stats()
+		if !errors.Is(s.Trouble, syscall.ENOSPC) || s.Broken || s.Records != 0 || s.Bytes != 0 || l.Uploaded() != 3 {
+			t.Errorf("while the disk is full: %+v", s)
+		}
+		if known, err := readPosition(fs, simDir, l.state.id); err != nil || known.cursor.number != 0 || l.kept() != 0 {
+			t.Errorf("on the disk the cursor is at %d, and what is before %d is removed: %v", known.cursor.number, l.kept(), err)
+		}
+		full(false)
+		time.Sleep(2 * retryEvery)
+		synctest.Wait()
+		known, err := readPosition(fs, simDir, l.state.id)
+		if s := l.Stats(); s.Trouble != nil || err != nil || known.cursor.number != 3 || l.kept() == 0 {
+			t.Errorf("afterwards the cursor on the disk is at %d, what is before %d is removed, and %+v: %v", known.cursor.number, l.kept(), s, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// There is no room for a segment. Nothing of a record that is refused is on the disk, and its
+// caller is told so; the log says that it would refuse others, and why.
+func TestAppend_tells_that_nothing_is_written(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newSimFS(1)
+		l := mustOpen(t, Options{Dir: simDir, FS: fs, SegmentBytes: 1024})
+		if err := l.Refuses(); err != nil {
+			t.Errorf("before anything was tried: %v", err)
+		}
+		broken := func(size int, set func(), unwritten bool) {
+			t.Helper()
+			fs.mu.Lock()
+			set()
+			fs.mu.Unlock()
+			ticket, err := l.Append([16]byte{1}, make([]byte, size))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ticket.Wait(t.Context()); !errors.Is(err, ErrBroken) || ticket.Unwritten() != unwritten {
+				t.Errorf("nothing is written: %v, want %v: %v", ticket.Unwritten(), unwritten, err)
+			}
+			if s := l.Stats(); !errors.Is(l.Refuses(), ErrBroken) || !strings.Contains(s.Trouble.Error(), simDir) {
+				t.Errorf("%v, %v", l.Refuses(), s.Trouble)
+			}
+			fs.mu.Lock()
+			fs.full, fs.failSync = false, 0
+			fs.mu.Unlock()
+			time.Sleep(2 * retryEvery)
+			synctest.Wait()
+			if err := l.Refuses(); err != nil || l.Stats().Trouble != nil {
+				t.Errorf("afterwards: %v, %+v", err, l.Stats())
+			}
+		}
+		full := func() { fs.full = true }
+		broken(400, full, true)
+		mustAppend(t, l, strings.Repeat("a", 200))           // into the segment that was made meanwhile
+		broken(100, func() { fs.failSync = 1 << 30 }, false) // there it may be found
+		mustAppend(t, l, strings.Repeat("b", 400))           // which leaves too little room
+		broken(400, full, true)                              // for this one
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The figures tell what waits, and since when.
 func TestStats_tell_what_waits(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)

@@ -37,7 +37,7 @@ func (l *Log) Renew(why string) error {
 	l.mu.Lock()
 	s := &l.state
 	old, segments, waiting := s.id, s.segments, s.end.number-s.cursor.number
-	s.id, s.segments, s.end, s.cursor, s.held = id, nil, mark{}, mark{}, 0
+	s.id, s.segments, s.end, s.cursor, s.held, s.unnoted = id, nil, mark{}, mark{}, 0, nil
 	s.stats.Quarantined += int64(len(segments))
 	l.mu.Unlock()
 	l.at, l.ahead = place{}, place{}
@@ -95,7 +95,8 @@ type Stats struct {
 	Rejected    int64         // records that were refused since Open
 	Quarantined int64         // segments that Open found damaged or foreign, and those set aside since
 	Syncs       int64         // groups that were made durable since Open
-	Broken      bool          // the disk takes nothing: see ErrBroken
+	Broken      bool          // the disk takes no records: see ErrBroken
+	Trouble     error         // what the disk does not take, records or the cursor, and why; nil when it takes all
 	LastError   error         // the last that went wrong, nil when nothing has
 }
 
@@ -107,7 +108,7 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := l.state.stats
 	s.Records = l.state.end.number - l.state.cursor.number
-	s.Broken = l.state.broken != nil
+	s.Broken, s.Trouble = l.state.broken != nil, l.state.trouble()
 	s.Bytes = bytes + int64(len(l.state.queue)) + l.state.inflight
 	if oldest > 0 {
 		s.Oldest = max(0, now.Sub(time.Unix(0, oldest)))

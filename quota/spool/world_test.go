@@ -122,10 +122,21 @@ var gone = func() context.Context {
 // turn lets the writer work, and takes note of what it promises.
 func (w *world) turn() error {
 	w.log.turn()
+	if w.log.state.unnoted != nil {
+		w.log.noteAgain()
+		w.noted()
+	}
 	if s := w.log.Stats(); s.Bytes < 0 || s.Bytes > w.o.MaxBytes || s.Records == 0 && s.Bytes > 0 && len(w.log.state.queue) == 0 {
 		return fmt.Errorf("figures that cannot be: %+v", s)
 	}
 	return w.settle()
+}
+
+// noted takes note of a cursor that was written just now, if the disk took it.
+func (w *world) noted() {
+	if w.log.state.unnoted == nil {
+		w.behind, w.peak = w.log.state.cursor.number, 0
+	}
 }
 
 func (w *world) settle() error {
@@ -138,6 +149,7 @@ func (w *world) settle() error {
 		case err == nil:
 			w.acked[w.next], w.renewing = first.entry, false
 			w.next++
+		case errors.Is(err, ErrBroken) && first.ticket.Unwritten(): // it must not come back
 		case errors.Is(err, ErrBroken):
 			w.maybe, w.refused = append(w.maybe, first.entry), true
 		default:
@@ -244,7 +256,7 @@ func (w *world) upload(most int, advance bool) (progress bool, err error) {
 func (w *world) advance(to int64) error {
 	err := w.log.Advance(to)
 	if err == nil {
-		w.behind = to
+		w.noted()
 	}
 	return err
 }
@@ -254,7 +266,7 @@ func (w *world) reposition() error {
 	err := w.log.Rewind(w.at, w.hash)
 	switch {
 	case err == nil:
-		w.behind, w.peak = w.at, 0
+		w.noted()
 	case errors.Is(err, ErrHistory) && (w.cut || w.damaged && w.refused), errors.Is(err, ErrNotKept) && w.damaged:
 		return w.renew()
 	}

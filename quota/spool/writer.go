@@ -24,7 +24,7 @@ func (l *Log) run() {
 	defer close(l.stopped)
 	for {
 		var retry <-chan time.Time
-		if l.brokenness() != nil {
+		if l.troubled() {
 			retry = time.After(retryEvery)
 		}
 		select {
@@ -39,6 +39,7 @@ func (l *Log) run() {
 		// scheduler makes the groups larger.
 		runtime.Gosched()
 		l.turn()
+		l.noteAgain()
 	}
 }
 
@@ -54,7 +55,7 @@ func (l *Log) turn() bool {
 		}
 		return false
 	}
-	g.failed, g.err = l.write(queue)
+	l.write(g, queue)
 	l.settle(g, queue)
 	close(g.done)
 	signal(l.news)
@@ -86,29 +87,31 @@ func (l *Log) settle(g *group, queue []byte) {
 	}
 }
 
-// write makes records durable, in one step or, when they do not fit into the segment, in
-// some. It returns how many are, and why not all.
-func (l *Log) write(queue []byte) (records int, err error) {
+// write makes a group's records durable, in one step or, when they do not fit into the segment,
+// in some. The group hears how many are, and why not all.
+func (l *Log) write(g *group, queue []byte) {
 	if err := l.certify(); err != nil {
-		return 0, l.breakDown(err)
+		g.err, g.unwritten = l.breakDown(err), true
+		return
 	}
 	for len(queue) > 0 {
-		n, bytes, err := l.extend(queue)
-		if err != nil { // the segment is not to be trusted any more
+		n, bytes, spoiled := l.extend(queue)
+		if spoiled != nil { // the segment is not to be trusted any more
 			l.retire(false)
-			l.report("the usage log goes on in a new segment", err)
+			l.report("the usage log goes on in a new segment", spoiled)
 		}
 		if n == 0 { // that is tried once
 			l.retire(true)
+			var err error
 			if n, bytes, err = l.begin(queue, sizeOf(queue)); err != nil {
-				return records, l.breakDown(err)
+				g.err, g.unwritten = l.breakDown(err), spoiled == nil && !errors.Is(err, errDoubt)
+				return
 			}
 		}
-		records += n
+		g.failed += n
 		queue = queue[bytes:]
 	}
 	l.mended()
-	return records, nil
 }
 
 // extend appends those records of a queue for which the active segment has room, and makes
@@ -194,7 +197,7 @@ func (l *Log) begin(queue []byte, least int) (records, bytes int, err error) {
 	c := l.seal(seg, queue)
 	file, err := l.create(seg, sector, c.data)
 	if err != nil {
-		return 0, 0, fmt.Errorf("make a segment: %w", err)
+		return 0, 0, fmt.Errorf("make a segment in %s: %w", l.o.Dir, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,10 +244,16 @@ func (l *Log) establish(file File, seg *segment, sector, data []byte, aside stri
 		return err
 	}
 	if err := l.o.FS.Rename(aside, seg.path); err != nil {
-		return err
+		return fmt.Errorf("%w, %w", err, errDoubt)
 	}
-	return l.o.FS.SyncDir(l.o.Dir)
+	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+		return fmt.Errorf("%w, %w", err, errDoubt)
+	}
+	return nil
 }
+
+// errDoubt is in the chain of the error of a segment that may be there all the same.
+var errDoubt = errors.New("and nobody knows whether it is there")
 
 // retire ends the active segment: nothing is written to it any more. One that is whole gives
 // back the room that it does not use.

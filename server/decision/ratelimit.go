@@ -28,7 +28,8 @@ const (
 	maxPace = 1000
 )
 
-// setLimits tells the limits in headers, and when to come back.
+// setLimits tells the limits in headers, and when to come back. What is left is not told while
+// nobody can use it, because nobody can say or record it: clients take it for an invitation.
 func (c *call) setLimits(ctx *fasthttp.RequestCtx, v *tiergate.Verdict) {
 	h := &ctx.Response.Header
 	if v.RetryAfter > 0 && !v.Allow {
@@ -43,6 +44,9 @@ func (c *call) setLimits(ctx *fasthttp.RequestCtx, v *tiergate.Verdict) {
 		b = appendPolicy(b, &v.Limits[i])
 	}
 	h.SetCanonical(headerPolicy, b)
+	if c.scratch = b; v.Reason == tiergate.UseUnavailable {
+		return
+	}
 	b = b[:0]
 	for i := range v.Limits {
 		if !v.Limits[i].AsOf.IsZero() { // otherwise nobody knows what is left
@@ -71,7 +75,7 @@ func appendPolicy(b []byte, l *tiergate.LimitState) []byte {
 	return b
 }
 
-// appendService appends an item of RateLimit: what is surely left, and for how long it is all
+// appendService appends an item of RateLimit: the least that is left, and for how long it is all
 // there is. No window ends after Retry-After, which wins.
 func appendService(b []byte, l *tiergate.LimitState, v *tiergate.Verdict) []byte {
 	b = appendName(b, l.Key)

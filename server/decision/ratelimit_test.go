@@ -125,3 +125,21 @@ func TestRateLimit_fields_are_structured(t *testing.T) {
 		}
 	})
 }
+
+// The use cannot be recorded, though there is room for it. The limits are told and when to ask
+// again, and nobody is invited to use what is left.
+func TestRateLimit_is_not_told_while_nothing_can_be_recorded(t *testing.T) {
+	v := tiergate.Verdict{
+		Reason: tiergate.UseUnavailable, RetryAfter: time.Second,
+		Limits: []tiergate.LimitState{{Key: "exports", Kind: tiergate.Quota, Period: "month", Amount: 5000, Min: 4000, AsOf: now, ResetsIn: time.Hour}},
+	}
+	d, _ := door(func(cfg *decision.Config) { cfg.Gate = &decided{v} })
+	var ctx fasthttp.RequestCtx
+	fill(&ctx, "/v1/consume?reflect=1", `{"feature":"x"}`)
+	d.Handle(&ctx)
+	h := &ctx.Response.Header
+	policy, left, retry := h.PeekCanonical([]byte("RateLimit-Policy")), h.PeekCanonical([]byte("RateLimit")), h.Peek("Retry-After")
+	if ctx.Response.StatusCode() != 503 || len(left) > 0 || string(retry) != "1" || !strings.HasPrefix(string(policy), `"exports";q=5000`) {
+		t.Errorf("%d with RateLimit %q, RateLimit-Policy %q, Retry-After %q", ctx.Response.StatusCode(), left, policy, retry)
+	}
+}

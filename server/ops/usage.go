@@ -39,8 +39,9 @@ type UsageLog struct {
 	OldestMs    int64         `json:"oldestMs"` // the age of the oldest that waits
 	Rejected    int64         `json:"rejected"` // records refused because the log was full or broken
 	Quarantined int           `json:"quarantined"`
-	Conflicts   int64         `json:"conflicts"` // times that it was not what the ledger knows
-	Error       string        `json:"error,omitempty"`
+	Conflicts   int64         `json:"conflicts"`       // times that it was not what the ledger knows
+	Broken      bool          `json:"broken"`          // the disk takes no records: uses are refused
+	Error       string        `json:"error,omitempty"` // what the disk does not take, and why
 	Oldest      time.Duration `json:"-"`
 }
 
@@ -117,6 +118,7 @@ func (u *Usage) problems() []string {
 	say(u.Log.Quarantined > 0, "%d segments of the usage log were damaged and are set aside", u.Log.Quarantined)
 	say(u.Log.Conflicts > 0, "the usage log was not what the ledger knows: was the data folder copied, or the database restored?")
 	say(u.Unreadable > 0, "%d usage records could not be read", u.Unreadable)
-	say(u.Log.Error != "", "the usage log cannot be written: %s", u.Log.Error)
+	say(u.Log.Error != "" && u.Log.Broken, "uses are refused: %s", u.Log.Error)
+	say(u.Log.Error != "" && !u.Log.Broken, "%s (uses go on; what is counted stays on the disk until it does)", u.Log.Error)
 	return out
 }

@@ -52,6 +52,36 @@ func TestUsage_is_told_on_the_status_page_and_in_the_metrics(t *testing.T) {
 	}
 }
 
+// The disk is full. The page says so for as long as it is, with the folder and what becomes of
+// uses, and nothing of copies and restores.
+func TestUsage_tells_of_a_full_disk_while_it_is_full(t *testing.T) {
+	for _, c := range []struct {
+		log  ops.UsageLog
+		want []string
+	}{
+		{
+			ops.UsageLog{Broken: true, Error: "the disk does not take the usage log: make a segment in /data: no space left on device"},
+			[]string{"uses are refused: the disk does not take the usage log: make a segment in /data: no space left on device"},
+		},
+		{
+			ops.UsageLog{Error: "the disk does not take the usage log's cursor: open /data/cursor.new: no space left on device"},
+			[]string{"the disk does not take the usage log's cursor: open /data/cursor.new: no space left on device (uses go on; what is counted stays on the disk until it does)"},
+		},
+		{ops.UsageLog{}, nil},
+	} {
+		state := healthy(0)
+		state.Usage = func() *ops.Usage { return &ops.Usage{Log: c.log} }
+		_, body := get(t, state, "/status")
+		var told struct{ Problems []string }
+		if err := json.Unmarshal([]byte(body), &told); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(told.Problems, c.want) {
+			t.Errorf("the problems are %q, want %q", told.Problems, c.want)
+		}
+	}
+}
+
 // Where nothing is counted, nothing is told of it.
 func TestUsage_is_left_out_where_nothing_is_counted(t *testing.T) {
 	if _, body := get(t, healthy(0), "/status"); strings.Contains(body, `"usage"`) {
