@@ -1,7 +1,7 @@
 // Command bench measures what tiergate promises, side by side with floors, and prints
 // beside each figure what it must be. Figures of servers are CPU time per request (user
 // and system), the steadiest there is: processes pinned to one core, under load from the
-// other. Usage: go run . [-quick] [door|rooms|usage|feed|start|proofs]…
+// other. Usage: go run . [-quick] [door|grpc|rooms|usage|feed|start|proofs]…
 package main
 
 import (
@@ -43,14 +43,14 @@ type section struct {
 }
 
 func (b *bencher) sections() []section {
-	return []section{{"door", b.door}, {"rooms", b.rooms}, {"usage", b.usage}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
+	return []section{{"door", b.door}, {"grpc", b.grpc}, {"rooms", b.rooms}, {"usage", b.usage}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
 }
 
 func main() {
 	log.SetFlags(0)
 	quick := flag.Bool("quick", false, "small numbers, to see that everything runs: the figures mean little")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-quick] [door|rooms|usage|feed|start|proofs]…")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-quick] [door|grpc|rooms|usage|feed|start|proofs]…")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -63,6 +63,11 @@ func main() {
 }
 
 func run(ctx context.Context, wanted []string, quick bool, out io.Writer) error {
+	for _, name := range []string{"TIERGATE_GRPC_ADDR", "TIERGATE_SYNC_ADDR"} { // several sidecars run beside each other
+		if err := os.Setenv(name, "none"); err != nil {
+			return err
+		}
+	}
 	dir, err := os.MkdirTemp("", "tiergate-bench")
 	if err != nil {
 		return err
@@ -106,6 +111,9 @@ func (b *bencher) build(ctx context.Context) error {
 		"tiergate": {"-C", b.root, "build", "-trimpath", "-ldflags", "-s -w", "-o", b.bin("tiergate"), "./cmd/tiergate"},
 		"floor":    {"build", "-o", b.bin("floor"), "./floor"},
 		"load":     {"build", "-o", b.bin("load"), "./load"},
+
+		"grpcfloor": {"build", "-o", b.bin("grpcfloor"), "./grpcfloor"},
+		"grpcload":  {"build", "-o", b.bin("grpcload"), "./grpcload"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
