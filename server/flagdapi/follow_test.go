@@ -2,6 +2,7 @@ package flagdapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -73,7 +74,9 @@ func watched(t *testing.T, f *fake) func() []string {
 	}()
 	t.Cleanup(func() {
 		stop()
-		_ = <-done
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("the stream ends with %v", err)
+		}
 	})
 	return func() []string {
 		synctest.Wait()
@@ -151,6 +154,8 @@ func TestFollow_a_slow_client(t *testing.T) {
 			t.Errorf("mismatch (-want +got):\n%s", diff)
 		}
 		stop()
-		_ = <-done
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("the stream ends with %v", err)
+		}
 	})
 }

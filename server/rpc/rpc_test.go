@@ -275,7 +275,9 @@ func TestServe_ends_streams(t *testing.T) {
 	took := make(chan time.Duration, 1)
 	go func() { took <- s.stop() }()
 	for range 2 {
-		_ = <-e.ended
+		if err := <-e.ended; err == nil {
+			t.Error("the context of a stream has not ended")
+		}
 	}
 	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("the gRPC stream ends with %v", err)
@@ -455,7 +457,9 @@ func TestServer_bounds_connections_and_streams(t *testing.T) {
 		t.Errorf("a second stream: %v", err)
 	}
 	cancel()
-	_ = <-e.ended
+	if err := <-e.ended; err == nil {
+		t.Error("the context of the stream has not ended")
+	}
 	for code := codes.ResourceExhausted; code == codes.ResourceExhausted; { // until the first is counted off
 		again, err := wire.NewServiceClient(conn).EventStream(t.Context(), &wire.EventStreamRequest{})
 		if err == nil {
@@ -550,7 +554,9 @@ func FuzzPath(f *testing.F) {
 	go func() { done <- rpc.New(rpc.Config{}, e.service()).Serve(ctx, ln, time.Second) }()
 	f.Cleanup(func() {
 		end()
-		_ = <-done
+		if err := <-done; err != nil {
+			f.Errorf("Serve: %v", err)
+		}
 	})
 	f.Fuzz(func(t *testing.T, path string) {
 		if strings.ContainsAny(path, "\r\n?") || strings.Contains(path, "://") || len(path) > 5000 {
