@@ -36,7 +36,7 @@ func (c *limitsListCmd) Run(ctx context.Context, log *slog.Logger, out console) 
 	defer db.Close()
 	table := tabwriter.NewWriter(out.out, 0, 0, 2, ' ', 0)
 	if !c.JSON {
-		fmt.Fprintln(table, "LIMIT\tOF\tPERIOD\tAMOUNT\tUSED\tFREE\tHOLDER\tSTATE\tSET ASIDE\tHEARD")
+		fmt.Fprintln(table, "LIMIT\tOF\tPERIOD\tAMOUNT\tUSED\tFREE\tHOLDER\tSTATE\tLEASED\tHEARD")
 	}
 	filter := tiergate.LeaseFilter{Holder: c.Holder, Limit: c.Limit, Subject: c.Subject, State: leaseStates[c.State]}
 	for page := (tiergate.Page{Size: 500}); ; {

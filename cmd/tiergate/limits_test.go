@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +63,11 @@ func TestLimits_of_a_living_sidecar_stay_its_own(t *testing.T) {
 	var page struct{ Usage struct{ Holder string } }
 	if err := json.Unmarshal([]byte(p.get("/status")), &page); err != nil {
 		t.Fatal(err)
+	}
+	// What it has of the limit is leased, and nothing of it is set aside.
+	table, code := command(t, "limits", "list", "--database", db.url())
+	if head, _, _ := strings.Cut(table, "\n"); code != 0 || !slices.Contains(strings.Fields(head), "LEASED") || strings.Contains(head, "ASIDE") || !strings.Contains(table, "ACTIVE") {
+		t.Errorf("%d: %s", code, table)
 	}
 	said, code := commandWithErr(t, "limits", "reconcile", "--database", db.url(), "--holder", page.Usage.Holder, "--how", "release", "--reason", "a mistake")
 	if code != 1 || !strings.Contains(said, "only one that is lost can be reconciled") {
