@@ -76,8 +76,9 @@ type LimitState struct {
 	Period string // the limit's, such as "month"
 	Amount int64  // what the limit allows in all
 	Burst  int64  // of a rate
-	// Min and Max are the bounds of what is left at AsOf: Min surely, up to Max if others
-	// give back what they hold. They are the same when Exact.
+	// Min and Max are the bounds of what was left at AsOf, less what this process let through
+	// since: Min, and up to Max if others give back what they held. Others may have taken some
+	// since, unless Exact: then both are the same, and nobody else was there.
 	Min, Max int64
 	Exact    bool
 	AsOf     time.Time
@@ -120,7 +121,9 @@ type Gate interface {
 // for one that is settled otherwise. Safe for concurrent use.
 type Reservations interface {
 	// Reserve holds what a use would take, for at most ttl unless extended. The use's
-	// IdempotencyKey is the reservation's id; "" mints one.
+	// IdempotencyKey is the reservation's id, one of the Owner that its Key says; "" mints one.
+	// The same again is Replayed while it is held; after that it is Conflict, or Gone when it
+	// has expired.
 	Reserve(ctx context.Context, u *Use, ttl time.Duration) (Verdict, Reservation, error)
 	Extend(ctx context.Context, id string, by Owner, ttl time.Duration) (Reservation, error)
 	// Commit settles with what was really used; negative means what was held. When that is
@@ -141,8 +144,8 @@ type Gauges interface {
 	Replace(ctx context.Context, u *Use, items []string) (Verdict, error)
 }
 
-// An Owner is whose reservations a caller may touch: those of one team, or of everybody when
-// it is "" (callers without credentials).
+// An Owner is whose a reservation is, and who may touch it: one team, whose API keys they are,
+// or "", all callers who need no key. An id is one reservation of each owner.
 type Owner string
 
 // ReservationState is where a reservation is in its life.
@@ -160,8 +163,9 @@ const (
 // into the periods in which it was made.
 type Reservation struct {
 	ID          string
+	Owner       Owner
 	State       ReservationState
-	TeamID      string // whose it is, for Owner
+	TeamID      string // the usage is theirs; "" for none
 	UserID      string
 	Feature     string
 	Fingerprint string
@@ -171,6 +175,7 @@ type Reservation struct {
 	ExpiresAt   time.Time // by the ledger's clock
 	CreatedAt   time.Time
 	SettledAt   time.Time // zero while held
+	Replayed    bool      // of what Reserve returns: an earlier call made it
 }
 
 // A Hold is what a reservation holds in one bucket.
@@ -186,9 +191,10 @@ type Hold struct {
 // A ReservationLedger keeps reservations where all holders share them; each method is one
 // transaction. Errors as of Reservations, and Exhausted. Safe for concurrent use.
 type ReservationLedger interface {
-	// Reserve makes a reservation with all of its holds or none. One of the same id and
-	// fingerprint is returned as it is; with another fingerprint it is KeyReused. ShortError
-	// tells which hold does not fit, and NotNowError that nothing can be held at this time.
+	// Reserve makes a reservation with all of its holds or none. One of the same owner, id and
+	// fingerprint is returned as it is while it is held, Replayed; after that it is Conflict or
+	// Gone, and with another fingerprint KeyReused. ShortError tells which hold does not fit,
+	// and NotNowError that nothing can be held at this time.
 	Reserve(ctx context.Context, r Reservation, ttl time.Duration) (Reservation, error)
 	Extend(ctx context.Context, id string, by Owner, ttl time.Duration) (Reservation, error)
 	Commit(ctx context.Context, id string, by Owner, actual int64, capped bool) (Reservation, error)

@@ -20,7 +20,7 @@ type Counter interface {
 	// Deny counts a use that was denied before anything was counted.
 	Deny(t *quota.Take, reason tiergate.UseReason)
 
-	Reserve(ctx context.Context, t *quota.Take, id, fingerprint string, ttl time.Duration, states []tiergate.LimitState) (quota.Outcome, tiergate.Reservation, []tiergate.LimitState, error)
+	Reserve(ctx context.Context, t *quota.Take, ttl time.Duration, states []tiergate.LimitState) (quota.Outcome, tiergate.Reservation, []tiergate.LimitState, error)
 	Extend(ctx context.Context, id string, by tiergate.Owner, ttl time.Duration) (tiergate.Reservation, error)
 	Commit(ctx context.Context, id string, by tiergate.Owner, actual int64, capped bool) (tiergate.Reservation, error)
 	Release(ctx context.Context, id string, by tiergate.Owner) (tiergate.Reservation, error)
@@ -128,7 +128,8 @@ func (g *Gate) Track(ctx context.Context, u *tiergate.Use) (tiergate.Verdict, er
 	return q.conclude(&outcome, nil), nil
 }
 
-// Reserve holds what a use would take, for at most ttl unless extended.
+// Reserve holds what a use would take, for at most ttl unless extended. The use's key is the
+// reservation's id.
 func (g *Gate) Reserve(ctx context.Context, u *tiergate.Use, ttl time.Duration) (tiergate.Verdict, tiergate.Reservation, error) {
 	none := tiergate.Reservation{}
 	if err := validTTL(ttl); err != nil {
@@ -142,12 +143,10 @@ func (g *Gate) Reserve(ctx context.Context, u *tiergate.Use, ttl time.Duration) 
 	if reason := q.judge(); reason != tiergate.UseAllowed {
 		return q.refused(reason), none, nil
 	}
-	id := u.IdempotencyKey
-	if id == "" {
-		id = uuidText(newID(q.asked()))
+	if q.take.Key == nil {
+		q.identify(uuidText(newID(q.asked())))
 	}
-	q.take.Key = nil // the reservation's id makes it happen once
-	outcome, held, states, err := g.counter.Reserve(ctx, &q.take, id, u.Fingerprint, ttl, q.room())
+	outcome, held, states, err := g.counter.Reserve(ctx, &q.take, ttl, q.room())
 	if err != nil {
 		return tiergate.Verdict{}, none, err
 	}

@@ -133,7 +133,7 @@ func (c *counter) Deny(t *quota.Take, reason tiergate.UseReason) {
 	c.denied = append(c.denied, reason)
 }
 
-func (c *counter) Reserve(_ context.Context, t *quota.Take, id, fingerprint string, ttl time.Duration, states []tiergate.LimitState) (quota.Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
+func (c *counter) Reserve(_ context.Context, t *quota.Take, ttl time.Duration, states []tiergate.LimitState) (quota.Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fail != nil {
@@ -149,8 +149,10 @@ func (c *counter) Reserve(_ context.Context, t *quota.Take, id, fingerprint stri
 			c.used[bucketOf(&t.Claims[i], c.now)] += t.Claims[i].Units
 		}
 	}
-	r := tiergate.Reservation{ID: id, Fingerprint: fingerprint, State: tiergate.ReservationHeld, TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, ExpiresAt: c.now.Add(ttl)}
-	c.held[id] = r
+	r := tiergate.Reservation{
+		ID: t.Key.Key, Owner: tiergate.Owner(t.Key.Scope), Fingerprint: t.Key.Fingerprint, State: tiergate.ReservationHeld, TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, ExpiresAt: c.now.Add(ttl),
+	}
+	c.held[r.ID] = r
 	return o, r, states, nil
 }
 
@@ -159,7 +161,7 @@ func (c *counter) settle(id string, by tiergate.Owner, how func(*tiergate.Reserv
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, ok := c.held[id]
-	if !ok || by != "" && string(by) != r.TeamID {
+	if !ok || by != r.Owner {
 		return tiergate.Reservation{}, tiergate.Errorf(tiergate.NotFound, "there is no such reservation")
 	}
 	how(&r)

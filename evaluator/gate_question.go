@@ -44,14 +44,19 @@ func (g *Gate) ask(u *tiergate.Use) (*question, error) {
 	q.gate, q.gen, q.use = g, gen, u
 	q.take.Metadata = u.Metadata
 	if u.IdempotencyKey != "" {
-		q.key = tiergate.UsageKey{Key: u.IdempotencyKey, Fingerprint: u.Fingerprint}
-		if u.Key != nil { // nobody meets another team's keys
-			q.key.Scope = u.Key.TeamID
-		}
-		q.take.Key = &q.key
+		q.identify(u.IdempotencyKey)
 	}
 	q.verdict.Resume = gen.Resume()
 	return q, nil
+}
+
+// identify makes the use known by a key, of which nobody meets another team's.
+func (q *question) identify(key string) {
+	q.key = tiergate.UsageKey{Key: key, Fingerprint: q.use.Fingerprint}
+	if q.use.Key != nil {
+		q.key.Scope = q.use.Key.TeamID
+	}
+	q.take.Key = &q.key
 }
 
 // release gives q back without the caller's memory.

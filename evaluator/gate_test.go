@@ -354,13 +354,14 @@ func TestGate_Track_refuses(t *testing.T) {
 	}
 }
 
-// A reservation is judged as a use is, has the id that the caller minted, and is its team's.
+// A reservation is judged as a use is, has the id that the caller minted, and belongs to the
+// team whose key the caller has.
 func TestGate_Reserve(t *testing.T) {
 	g, c := demoGate(t)
 	u := use("model-training", "bob", "")
-	u.IdempotencyKey, u.Fingerprint = "job-1", "f"
+	u.IdempotencyKey, u.Fingerprint, u.Key = "job-1", "f", &tiergate.Key{ID: "k", TeamID: "globex"}
 	v, r, err := g.Reserve(t.Context(), u, time.Hour)
-	if err != nil || !v.Allow || r.ID != "job-1" || r.TeamID != "globex" || r.Fingerprint != "f" || c.takes[0].Key != nil {
+	if err != nil || !v.Allow || r.ID != "job-1" || r.TeamID != "globex" || r.Owner != "globex" || r.Fingerprint != "f" {
 		t.Fatalf("Reserve = %+v, %+v, %v", v, r, err)
 	}
 	if v, r, err := g.Reserve(t.Context(), use("model-training", "bob", ""), time.Hour); err != nil || v.Reason != tiergate.UseConcurrency || v.Denied != "model-training-at-once" || v.Decision.Upgrade != "enterprise" || r.ID != "" {
@@ -369,7 +370,7 @@ func TestGate_Reserve(t *testing.T) {
 	if v, _, err := g.Reserve(t.Context(), use("model-training", "ivan", ""), time.Hour); err != nil || v.Reason != tiergate.UseTier || len(c.denied) != 1 {
 		t.Errorf("a free team's job: %+v, %v", v, err)
 	}
-	if _, r, err := g.Reserve(t.Context(), use("exports", "bob", ""), time.Hour); err != nil || len(r.ID) != 36 {
+	if _, r, err := g.Reserve(t.Context(), use("exports", "bob", ""), time.Hour); err != nil || len(r.ID) != 36 || r.Owner != "" {
 		t.Errorf("a reservation without an id of its own: %+v, %v", r, err)
 	}
 	if r, err := g.Extend(t.Context(), "job-1", "globex", 2*time.Hour); err != nil || !r.ExpiresAt.Equal(now.Add(2*time.Hour)) {
@@ -381,7 +382,7 @@ func TestGate_Reserve(t *testing.T) {
 	if r, err := g.Commit(t.Context(), "job-1", "globex", 2, true); err != nil || r.State != tiergate.ReservationCommitted || r.Actual != 2 {
 		t.Errorf("Commit = %+v, %v", r, err)
 	}
-	if r, err := g.Release(t.Context(), "job-1", ""); err != nil || r.State != tiergate.ReservationReleased {
+	if r, err := g.Release(t.Context(), "job-1", "globex"); err != nil || r.State != tiergate.ReservationReleased {
 		t.Errorf("Release = %+v, %v", r, err)
 	}
 }

@@ -28,7 +28,7 @@ type RoleNames struct {
 const Table = "schema_migrations"
 
 // Version is the number of the newest migration: what a program of this version needs.
-const Version = 8
+const Version = 9
 
 // The ledger's times, as the functions of the schema have them: for how long after a message
 // a holder may spend what it holds, and how much longer until it counts as lost.

@@ -121,7 +121,7 @@ func BenchmarkLedger_reserve_and_commit(b *testing.B) {
 		count++
 		id := fmt.Sprint("r", count)
 		_, err := l.Reserve(context.Background(), tiergate.Reservation{
-			ID: id, TeamID: "acme", Feature: "training", Fingerprint: "f",
+			ID: id, Owner: "acme", TeamID: "acme", Feature: "training", Fingerprint: "f",
 			Holds: []tiergate.Hold{
 				{Bucket: bucketOf(0), Kind: tiergate.Quota, Units: 2, Amount: 1 << 50, Rev: 1},
 				{Bucket: bucketOf(1), Kind: tiergate.Concurrency, Units: 1, Amount: 1 << 50, Rev: 1},

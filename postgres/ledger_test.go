@@ -88,7 +88,7 @@ func ledgerSums(t testing.TB, db *pgxpool.Pool) []ledgertest.Sum {
 		  + (select count(*) from gauge_items i where i.bucket = b.id)
 		  + (select coalesce(sum(charged), 0) from leases l where l.bucket = b.id),
 		  (select coalesce(sum(greatest(0, granted - reported)), 0) from leases l where l.bucket = b.id and l.state <> 'FORFEIT'),
-		  (select coalesce(sum(h.units), 0) from reservation_holds h join reservations r on r.id = h.reservation and r.state = 'HELD' where h.bucket = b.id),
+		  (select coalesce(sum(h.units), 0) from reservation_holds h join reservations r on r.num = h.reservation and r.state = 'HELD' where h.bucket = b.id),
 		  (select coalesce(sum(greatest(0, granted - reported)), 0) from leases l where l.bucket = b.id and l.state = 'FORFEIT')
 		from buckets b`)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 // reservationImage is a reservation as reservation_json writes it.
 type reservationImage struct {
 	ID          string                    `json:"id"`
+	Owner       tiergate.Owner            `json:"owner"`
 	State       tiergate.ReservationState `json:"state"`
 	TeamID      string                    `json:"teamId"`
 	UserID      string                    `json:"userId"`
@@ -22,6 +23,7 @@ type reservationImage struct {
 	ExpiresAt   time.Time                 `json:"expiresAt"`
 	CreatedAt   time.Time                 `json:"createdAt"`
 	SettledAt   time.Time                 `json:"settledAt"` // null is zero
+	Replayed    bool                      `json:"-"`
 }
 
 func (i *reservationImage) reservation() tiergate.Reservation {
@@ -54,8 +56,8 @@ func (l *Ledger) Reserve(ctx context.Context, r tiergate.Reservation, ttl time.D
 	var available, outstanding *int64
 	err := l.call(ctx, "reserve", `
 		select o_code, o_at, o_reservation, o_hold, o_available, o_outstanding
-		from reservation_reserve($1, $2, $3, $4, $5, $6, $7, $8)`,
-		[]any{r.ID, r.TeamID, r.UserID, r.Feature, r.Fingerprint, heldMetadata(r.Metadata), ttl, holds},
+		from reservation_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		[]any{r.ID, string(r.Owner), r.TeamID, r.UserID, r.Feature, r.Fingerprint, heldMetadata(r.Metadata), ttl, holds},
 		[]any{&code, &now, &image, &hold, &available, &outstanding})
 	switch {
 	case err != nil:
@@ -66,12 +68,14 @@ func (l *Ledger) Reserve(ctx context.Context, r tiergate.Reservation, ttl time.D
 		return tiergate.Reservation{}, &tiergate.NotNowError{
 			Bucket: r.Holds[*hold-1].Bucket, Now: now.UTC(), OutOfPeriod: code == "OUT_OF_PERIOD", Learning: code == "LEARNING",
 		}
-	case code == "TAKEN":
-		return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id is taken")
 	case code == "REUSED":
 		return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id was used for another reservation")
+	case image == nil:
+		return tiergate.Reservation{}, notHeld(code)
 	}
-	return image.reservation(), nil
+	made := image.reservation()
+	made.Replayed = code == string(tiergate.ReservationHeld)
+	return made, nil
 }
 
 // Extend implements tiergate.ReservationLedger.
@@ -121,7 +125,7 @@ func (l *Ledger) Commit(ctx context.Context, id string, by tiergate.Owner, actua
 	return image.reservation(), nil
 }
 
-// notHeld says why a reservation could not be settled.
+// notHeld says why a reservation is not held any more, or was never there.
 func notHeld(code string) error {
 	switch code {
 	case "NOT_FOUND":
@@ -129,7 +133,7 @@ func notHeld(code string) error {
 	case "OTHER":
 		return tiergate.Errorf(tiergate.Conflict, "the reservation was committed with another amount")
 	case string(tiergate.ReservationExpired):
-		return tiergate.Errorf(tiergate.Gone, "the reservation has expired, and what it held is free again")
+		return tiergate.Errorf(tiergate.Gone, "the reservation is EXPIRED, and what it held is free again")
 	}
 	return tiergate.Errorf(tiergate.Conflict, "the reservation is %s already", code)
 }

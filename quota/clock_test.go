@@ -114,7 +114,7 @@ func TestEngine_reserves_by_the_ledgers_clock(t *testing.T) {
 			off.Store(int64(time.Duration(hours*(i+1)) * time.Hour))
 			c := monthly(t, 5, 5)
 			c.Period, c.Calendar = "hour", &hourly
-			out, r, states, err := e.Reserve(t.Context(), take(c), id, "f", time.Minute, nil)
+			out, r, states, err := e.Reserve(t.Context(), job(id, c), time.Minute, nil)
 			if err != nil || out.Reason != tiergate.UseAllowed {
 				t.Fatalf("%d hours off, the %s: %+v %v", hours, id, out, err)
 			}
@@ -137,7 +137,7 @@ func TestEngine_says_why_it_cannot_reserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	ledger.Failover()
-	out, _, _, err := e.Reserve(t.Context(), take(monthly(t, 5, 1)), "job", "f", time.Minute, nil)
+	out, _, _, err := e.Reserve(t.Context(), job("job", monthly(t, 5, 1)), time.Minute, nil)
 	if err != nil || out.Reason != tiergate.UseUnavailable || out.Denied != -1 || out.RetryAfter <= 0 {
 		t.Errorf("%+v %v", out, err)
 	}
@@ -154,7 +154,7 @@ func TestEngine_asks_twice_for_the_period(t *testing.T) {
 		asked++
 		return tiergate.Reservation{}, &tiergate.NotNowError{Bucket: r.Holds[0].Bucket, Now: time.Now(), OutOfPeriod: true}
 	})
-	out, _, _, err := e.Reserve(t.Context(), take(monthly(t, 5, 1)), "job", "f", time.Minute, nil)
+	out, _, _, err := e.Reserve(t.Context(), job("job", monthly(t, 5, 1)), time.Minute, nil)
 	if err != nil || out.Reason != tiergate.UseUnavailable || asked != 2 {
 		t.Errorf("asked %d times: %+v %v", asked, out, err)
 	}

@@ -24,6 +24,13 @@ func take(claims ...Claim) *Take {
 	return &Take{Claims: claims, TeamID: "acme", Feature: "exports", Units: 1}
 }
 
+// job is a take under the id of a reservation.
+func job(id string, claims ...Claim) *Take {
+	t := take(claims...)
+	t.Key = &tiergate.UsageKey{Key: id, Fingerprint: "f"}
+	return t
+}
+
 // open starts an engine over a ledger; it is closed when the test ends.
 func open(t testing.TB, l *Memory, dir string) *Engine {
 	t.Helper()

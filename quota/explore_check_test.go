@@ -148,7 +148,7 @@ func (x *explorer) uncovered(w *world, s *snapshot) string {
 
 // committedIn is what reservations have used.
 func committedIn(s *memoryState) int64 {
-	if r := s.reservations["r"]; r != nil && r.State == tiergate.ReservationCommitted {
+	if r := s.reservations[reservationKey{"s", "r"}]; r != nil && r.State == tiergate.ReservationCommitted {
 		if r.Actual < 0 {
 			return r.Holds[0].Units
 		}

@@ -151,9 +151,8 @@ func appendLedger(k []byte, s *memoryState, now time.Time, timeline int64) []byt
 		text(s.logs[id].hash)
 	}
 	num(int64(len(s.keys)))
-	for _, id := range slices.Sorted(maps.Keys(s.reservations)) {
-		r := s.reservations[id]
-		text(id)
+	for key, r := range s.reservations { // there is one at most
+		text(key.id)
 		text(string(r.State))
 		num(r.Actual)
 		flags(now.Before(r.ExpiresAt))
@@ -268,7 +267,7 @@ func (l *ledgers) reservation(m *Memory, q *msg) msg {
 	var err error
 	switch q.kind {
 	case kindReserve:
-		_, err = m.Reserve(context.Background(), tiergate.Reservation{ID: "r", TeamID: "s", Holds: []tiergate.Hold{{
+		_, err = m.Reserve(context.Background(), tiergate.Reservation{ID: "r", Owner: "s", TeamID: "s", Holds: []tiergate.Hold{{
 			Bucket: bucketName(0), Kind: tiergate.Quota, Units: int64(q.need), Amount: l.cfg.amounts[q.rev], Rev: int64(q.rev) + 1,
 		}}}, holdTTL)
 	case kindCommit:

@@ -36,7 +36,7 @@ func TestEngine_reserves_what_it_held_once_it_is_given_back(t *testing.T) {
 			t.Fatal(r)
 		}
 		began := time.Now()
-		out, _, _, err := e.Reserve(t.Context(), take(monthly(t, 100, 99)), "job", "f", time.Minute, nil)
+		out, _, _, err := e.Reserve(t.Context(), job("job", monthly(t, 100, 99)), time.Minute, nil)
 		if took := time.Since(began); err != nil || out.Reason != tiergate.UseAllowed || took > 750*time.Millisecond {
 			t.Errorf("after %v: %+v, %v", took, out, err)
 		}

@@ -48,7 +48,7 @@ type memoryState struct {
 	holders      map[string]*holder
 	logs         map[string]uploadedLog
 	keys         map[usageKey]string // the fingerprints
-	reservations map[string]*tiergate.Reservation
+	reservations map[reservationKey]*tiergate.Reservation
 	denials      map[tiergate.Denial]int64
 	usage        map[tiergate.Bucket]int64 // Σ of what was uploaded and committed
 	seen         int64                     // the timeline
@@ -107,7 +107,7 @@ func (m *Memory) lock() time.Time {
 	if m.buckets == nil {
 		m.memoryState = memoryState{
 			buckets: map[tiergate.Bucket]*bucket{}, holders: map[string]*holder{}, logs: map[string]uploadedLog{},
-			keys: map[usageKey]string{}, reservations: map[string]*tiergate.Reservation{},
+			keys: map[usageKey]string{}, reservations: map[reservationKey]*tiergate.Reservation{},
 			denials: map[tiergate.Denial]int64{}, usage: map[tiergate.Bucket]int64{}, seen: m.timeline,
 		}
 	}

@@ -8,6 +8,12 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
+// A reservationKey is what a reservation is known by.
+type reservationKey struct {
+	owner tiergate.Owner
+	id    string
+}
+
 // Reserve implements tiergate.ReservationLedger.
 func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Duration) (tiergate.Reservation, error) {
 	if err := r.Validate(); err != nil {
@@ -16,14 +22,8 @@ func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Dur
 	now := m.lock()
 	defer m.mu.Unlock()
 	m.expire(now)
-	if before := m.reservations[r.ID]; before != nil {
-		switch {
-		case before.TeamID != r.TeamID:
-			return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id is taken")
-		case before.Fingerprint != r.Fingerprint:
-			return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id was used for another reservation")
-		}
-		return *before, nil
+	if before := m.reservations[reservationKey{r.Owner, r.ID}]; before != nil {
+		return again(before, r.Fingerprint)
 	}
 	if err := m.notNow(r.Holds, now); err != nil {
 		return tiergate.Reservation{}, err
@@ -41,7 +41,21 @@ func (m *Memory) Reserve(_ context.Context, r tiergate.Reservation, ttl time.Dur
 		m.bucket(h.Bucket).reserved += h.Units
 	}
 	r.State, r.CreatedAt, r.ExpiresAt = tiergate.ReservationHeld, now, now.Add(ttl)
-	m.reservations[r.ID] = &r
+	r.Replayed = false
+	m.reservations[reservationKey{r.Owner, r.ID}] = &r
+	return r, nil
+}
+
+// again is what somebody gets who asks for a reservation that was made before.
+func again(before *tiergate.Reservation, fingerprint string) (tiergate.Reservation, error) {
+	if before.Fingerprint != fingerprint {
+		return tiergate.Reservation{}, tiergate.Errorf(tiergate.KeyReused, "this reservation id was used for another reservation")
+	}
+	if err := over(before, tiergate.ReservationHeld); err != nil {
+		return tiergate.Reservation{}, err
+	}
+	r := *before
+	r.Replayed = true
 	return r, nil
 }
 
@@ -87,8 +101,8 @@ func (m *Memory) settle(r *tiergate.Reservation, state tiergate.ReservationState
 // find returns a reservation of the owner, in whatever state.
 func (m *Memory) find(id string, by tiergate.Owner, now time.Time) (*tiergate.Reservation, error) {
 	m.expire(now)
-	r := m.reservations[id]
-	if r == nil || by != "" && r.TeamID != string(by) {
+	r := m.reservations[reservationKey{by, id}]
+	if r == nil {
 		return nil, tiergate.Errorf(tiergate.NotFound, "there is no such reservation")
 	}
 	return r, nil
@@ -100,7 +114,7 @@ func over(r *tiergate.Reservation, wanted tiergate.ReservationState) error {
 	case wanted:
 		return nil
 	case tiergate.ReservationExpired:
-		return tiergate.Errorf(tiergate.Gone, "the reservation has expired, and what it held is free again")
+		return tiergate.Errorf(tiergate.Gone, "the reservation is EXPIRED, and what it held is free again")
 	}
 	return tiergate.Errorf(tiergate.Conflict, "the reservation is %s already", r.State)
 }

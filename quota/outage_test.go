@@ -254,7 +254,7 @@ func TestEngine_reserves_what_it_holds(t *testing.T) {
 		t.Fatal("nothing is held")
 	}
 	c.Units = 19
-	out, r, _, err := e.Reserve(t.Context(), take(c), "job", "f", time.Minute, nil)
+	out, r, _, err := e.Reserve(t.Context(), job("job", c), time.Minute, nil)
 	if err != nil || out.Reason != tiergate.UseAllowed || r.State != tiergate.ReservationHeld {
 		t.Fatalf("%+v %+v %v", out, r, err)
 	}

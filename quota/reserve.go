@@ -5,24 +5,21 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tiergate/tiergate"
 )
 
-// Reserve holds what a use would take until it is settled. Rates are taken at once. Errors
-// are those of a tiergate.ReservationLedger that are not about limits.
-func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, ttl time.Duration, states []tiergate.LimitState) (Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
+// Reserve holds what a use would take until it is settled. The use's key names the reservation:
+// its scope is the owner. Rates are taken at once, and not again by the same again. Errors are
+// those of a tiergate.ReservationLedger that are not about limits.
+func (e *Engine) Reserve(ctx context.Context, t *Take, ttl time.Duration, states []tiergate.LimitState) (Outcome, tiergate.Reservation, []tiergate.LimitState, error) {
 	none := tiergate.Reservation{}
 	defer e.active.Add(-1)
 	if e.active.Add(1); e.options.Reservations == nil || e.stopping.Load() {
 		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1}, none, states, nil
 	}
-	if id == "" {
-		id = uuid.NewString()
-	}
 	wanted := tiergate.Reservation{
-		ID: id, TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, Fingerprint: fingerprint, Metadata: t.Metadata,
+		ID: t.Key.Key, Owner: tiergate.Owner(t.Key.Scope), Fingerprint: t.Key.Fingerprint,
+		TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, Metadata: t.Metadata,
 	}
 	d := drafts.Get().(*draft)
 	defer d.free()
@@ -40,11 +37,14 @@ func (e *Engine) Reserve(ctx context.Context, t *Take, id, fingerprint string, t
 		d.rated = append(d.rated, r)
 	}
 	held, err := e.reserve(ctx, t, wanted, ttl)
-	if err == nil {
+	if err == nil && !held.Replayed {
 		e.counts.accepted.Add(1)
 		return Outcome{Reason: tiergate.UseAllowed, Denied: -1}, held, e.looked(ctx, t, d, states), nil
 	}
 	e.undoAll(t, d)
+	if err == nil {
+		return Outcome{Reason: tiergate.UseAllowed, Denied: -1, Replayed: true}, held, e.looked(ctx, t, d, states), nil
+	}
 	out, err := e.short(t, err)
 	if err == nil {
 		e.deny(t, out.Reason)

@@ -35,13 +35,25 @@ func TestSidecar_charges_the_team_of_the_key(t *testing.T) {
 	if status, got := post(looksText, "/v1/consume", ofAcme); status != 403 || value(got, "code") != "forbidden" {
 		t.Errorf("a key that may only evaluate consumes: %d %v", status, got)
 	}
-	if status, got := post(acmeText, "/v1/reservations", `{"id": "job", "feature": "model-training", "subject": {}}`); status != 200 || value(got, "reservation", "state") != "HELD" {
-		t.Fatalf("acme reserves: %d %v", status, got)
+	const job = `{"id": "job", "feature": "model-training", "subject": {}}`
+	for _, replayed := range []string{"", "true"} {
+		if status, got := post(acmeText, "/v1/reservations", job); status != 200 || value(got, "reservation", "state") != "HELD" || value(got, "replayed") != replayed {
+			t.Fatalf("acme reserves: %d %v, want replayed %q", status, got, replayed)
+		}
 	}
 	if status, got := post(globexText, "/v1/reservations/job/commit", `{}`); status != 404 {
 		t.Errorf("globex commits acme's reservation: %d %v", status, got)
 	}
 	if status, got := post(acmeText, "/v1/reservations/job/commit", `{"actual": 1}`); status != 200 || value(got, "reservation", "state") != "COMMITTED" {
 		t.Errorf("acme commits its own: %d %v", status, got)
+	}
+	if status, got := post(acmeText, "/v1/reservations", job); status != 409 || !strings.Contains(value(got, "detail"), "COMMITTED") {
+		t.Errorf("acme asks for it again: %d %v", status, got)
+	}
+	if status, got := post(globexText, "/v1/reservations", `{"id": "job", "feature": "exports", "subject": {"user": "bob"}}`); status != 200 || value(got, "reservation", "state") != "HELD" {
+		t.Errorf("globex takes the same id: %d %v", status, got)
+	}
+	if status, got := post(globexText, "/v1/reservations/job/release", ``); status != 200 || value(got, "reservation", "feature") != "exports" {
+		t.Errorf("globex releases its own: %d %v", status, got)
 	}
 }

@@ -27,7 +27,7 @@ grant execute on function
   usage_upload(text, bigint, bigint, text, text, boolean, text[], timestamptz[], text[], text[], text[], bigint[], bigint[], text[], text[],
     text[], text[], text[], text[], integer[], integer[], text[], bigint[], integer[], text[], text[], text[],
     timestamptz[], text[], text[], text[], bigint[]),
-  reservation_reserve(text, text, text, text, text, text, interval, jsonb), reservation_read(text, text),
+  reservation_reserve(text, text, text, text, text, text, text, interval, jsonb), reservation_read(text, text),
   reservation_extend(text, text, interval), reservation_release(text, text), reservation_commit(text, text, bigint, boolean),
   gauge_add(jsonb, text, bigint, bigint), gauge_remove(jsonb, text), gauge_replace(jsonb, text[])
   to {{.Admin}}, {{.Sidecar}};

@@ -34,6 +34,7 @@ type leaseOf struct {
 
 var (
 	machineHolders = []string{"h1", "h2", "h3"}
+	machineOwners  = []tiergate.Owner{"acme", "acme", "acme", "globex", ""}
 	machineBuckets = []tiergate.Bucket{
 		exports,
 		{Limit: "exports", Scope: "user", Subject: "alice", Period: Today.ID},
@@ -226,7 +227,7 @@ func (m *machine) usage(t *rapid.T) tiergate.Usage {
 
 func (m *machine) reserve(t *rapid.T) {
 	r := tiergate.Reservation{
-		ID: pick(t, "id", "r1", "r2", "r3", "r4", "r5", "r6"), TeamID: pick(t, "team", "acme", "acme", "acme", "globex"), UserID: "alice", Feature: "trainings",
+		ID: pick(t, "id", "r1", "r2", "r3", "r4", "r5", "r6"), Owner: pick(t, "owner", machineOwners...), TeamID: "acme", UserID: "alice", Feature: "trainings",
 		Fingerprint: pick(t, "fingerprint", "f", "f", "f", "g"),
 	}
 	for _, b := range machineBuckets[:3] {
@@ -246,7 +247,7 @@ func (m *machine) reserve(t *rapid.T) {
 
 func (m *machine) settle(t *rapid.T) {
 	id := pick(t, "id", "r1", "r2", "r3", "r4", "r5", "r6")
-	by := pick(t, "by", tiergate.Owner(""), "acme", "acme", "globex")
+	by := pick(t, "by", machineOwners...)
 	ttl := pick(t, "ttl", time.Second, 20*time.Second)
 	actual, capped := rapid.Int64Range(-2, 12).Draw(t, "actual"), rapid.Bool().Draw(t, "capped")
 	how := pick(t, "how", "extend", "commit", "commit", "release", "read")

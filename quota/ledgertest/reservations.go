@@ -3,6 +3,8 @@ package ledgertest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 func runReservations(t *testing.T, w World) {
 	for name, rule := range map[string]func(*story){
 		"reserving": reserving, "a reservation that does not fit": tooMuch, "committing less, the same, and more": committing,
-		"committing with a cap": capped, "settling once": settledOnce, "another team's": otherTeam, "an id for something else": otherReservation,
-		"expiry": expiring, "expiry without anybody asking": expiringByLeases, "extending": extending, "bad reservations": badReservations,
+		"committing with a cap": capped, "settling once": settledOnce, "asking again for one that is settled": settledAgain, "another team's": otherTeam, "an id for something else": otherReservation,
+		"expiry": expiring, "more expire than end at once": manyExpire, "expiry without anybody asking": expiringByLeases, "extending": extending, "bad reservations": badReservations,
 		"the period of the hold": periodOfHold, "a period that it is not": notThatPeriod, "slots": slots, "seats": seats,
 	} {
 		t.Run(name, func(t *testing.T) { rule(tell(t, w)) })
@@ -23,7 +25,7 @@ func runReservations(t *testing.T, w World) {
 // booking is a reservation of units of today's bucket of exports, which has 10.
 func booking(id string, units int64) tiergate.Reservation {
 	return tiergate.Reservation{
-		ID: id, TeamID: "acme", UserID: "alice", Feature: "exports", Fingerprint: "f", Metadata: json.RawMessage(`{"job":  1}`),
+		ID: id, Owner: "acme", TeamID: "acme", UserID: "alice", Feature: "exports", Fingerprint: "f", Metadata: json.RawMessage(`{"job":  1}`),
 		Holds: []tiergate.Hold{{Bucket: exports, Kind: tiergate.Quota, Units: units, Period: Today, Amount: 10, Rev: 1}},
 	}
 }
@@ -37,13 +39,14 @@ func (s *story) reserves(r tiergate.Reservation) tiergate.Reservation {
 	return out
 }
 
-// A reservation sets its units aside. The same again is the same reservation.
+// A reservation sets its units aside. The same again is the same reservation, and says so.
 func reserving(s *story) {
 	want := booking("r", 4)
 	want.State, want.CreatedAt, want.ExpiresAt = tiergate.ReservationHeld, Start, Start.Add(time.Minute)
-	for range 2 {
-		s.same("the reservation", want, s.reserves(booking("r", 4)))
-	}
+	s.same("the reservation", want, s.reserves(booking("r", 4)))
+	again := want
+	again.Replayed = true
+	s.same("the same again", again, s.reserves(booking("r", 4)))
 	s.same("the bucket", Counted{Reserved: 4}, s.part())
 	got, err := s.Ledger.Reservation(s.Context(), "r", "acme")
 	if err != nil {
@@ -64,7 +67,7 @@ func tooMuch(s *story) {
 		s.Errorf("%+v", short)
 	}
 	s.same("the recall", []tiergate.Bucket{exports}, s.says("h").Recall)
-	_, err = s.Ledger.Reservation(s.Context(), "r", "")
+	_, err = s.Ledger.Reservation(s.Context(), "r", "acme")
 	code(s, "reading it", err, tiergate.NotFound)
 	out, err := s.Ledger.Peek(s.Context(), []tiergate.LeaseAsk{{Bucket: other, Amount: 5}})
 	if err != nil || out[0].Available != 5 {
@@ -107,14 +110,14 @@ func capped(s *story) {
 func settledOnce(s *story) {
 	s.reserves(booking("c", 2))
 	s.reserves(booking("r", 2))
-	_, first := s.Ledger.Commit(s.Context(), "c", "", 1, false)
-	_, second := s.Ledger.Commit(s.Context(), "c", "", 1, false)
-	_, other := s.Ledger.Commit(s.Context(), "c", "", 2, false)
-	_, released := s.Ledger.Release(s.Context(), "c", "")
-	_, extended := s.Ledger.Extend(s.Context(), "c", "", time.Hour)
-	_, release := s.Ledger.Release(s.Context(), "r", "")
-	_, again := s.Ledger.Release(s.Context(), "r", "")
-	_, commit := s.Ledger.Commit(s.Context(), "r", "", 1, false)
+	_, first := s.Ledger.Commit(s.Context(), "c", "acme", 1, false)
+	_, second := s.Ledger.Commit(s.Context(), "c", "acme", 1, false)
+	_, other := s.Ledger.Commit(s.Context(), "c", "acme", 2, false)
+	_, released := s.Ledger.Release(s.Context(), "c", "acme")
+	_, extended := s.Ledger.Extend(s.Context(), "c", "acme", time.Hour)
+	_, release := s.Ledger.Release(s.Context(), "r", "acme")
+	_, again := s.Ledger.Release(s.Context(), "r", "acme")
+	_, commit := s.Ledger.Commit(s.Context(), "r", "acme", 1, false)
 	for _, c := range []struct {
 		what string
 		err  error
@@ -132,29 +135,75 @@ func settledOnce(s *story) {
 		code(s, c.what, c.err, c.code)
 	}
 	s.same("the bucket", Counted{Used: 1}, s.part())
-	if r := s.reserves(booking("r", 2)); r.State != tiergate.ReservationReleased {
-		s.Errorf("reserving under a settled id: %+v", r)
+}
+
+// What is settled is not held any more: whoever asks again under its id learns what became of
+// it, and nothing is set aside.
+func settledAgain(s *story) {
+	for _, id := range []string{"c", "r", "e"} {
+		s.reserves(booking(id, 1))
+	}
+	_, committed := s.Ledger.Commit(s.Context(), "c", "acme", 1, false)
+	_, released := s.Ledger.Release(s.Context(), "r", "acme")
+	s.wait(time.Minute)
+	if err := errors.Join(committed, released); err != nil {
+		s.Fatal(err)
+	}
+	for _, settled := range []struct {
+		id   string
+		code tiergate.Code
+		says string
+	}{
+		{"c", tiergate.Conflict, "COMMITTED"}, {"r", tiergate.Conflict, "RELEASED"}, {"e", tiergate.Gone, "EXPIRED"},
+	} {
+		_, err := s.Ledger.Reserve(s.Context(), booking(settled.id, 1), time.Minute)
+		if code(s, settled.id, err, settled.code); err != nil && !strings.Contains(err.Error(), settled.says) {
+			s.Errorf("%s: %v, which does not say %s", settled.id, err, settled.says)
+		}
+		other := booking(settled.id, 1)
+		other.Fingerprint = "g"
+		_, err = s.Ledger.Reserve(s.Context(), other, time.Minute)
+		code(s, settled.id+" for something else", err, tiergate.KeyReused)
+	}
+	s.same("the bucket", Counted{Used: 1}, s.part())
+}
+
+// A team never learns that another one's reservation exists, or that one of callers without a
+// key does: not even when it takes the same id for its own.
+func otherTeam(s *story) {
+	s.reserves(booking("r", 2))
+	for _, owner := range []tiergate.Owner{"globex", ""} {
+		s.sharesNothing("r", owner)
+	}
+	if _, err := s.Ledger.Commit(s.Context(), "r", "acme", 1, false); err != nil {
+		s.Error(err)
+	}
+	s.same("the bucket", Counted{Used: 1, Reserved: 2}, s.part())
+	for _, owner := range []tiergate.Owner{"globex", ""} {
+		if r, err := s.Ledger.Reservation(s.Context(), "r", owner); err != nil || r.Owner != owner || r.State != tiergate.ReservationHeld {
+			s.Errorf("%q's own: %+v, %v", owner, r, err)
+		}
 	}
 }
 
-// A team never learns that another one's reservation exists; it may not take its id either.
-func otherTeam(s *story) {
-	s.reserves(booking("r", 2))
-	_, read := s.Ledger.Reservation(s.Context(), "r", "globex")
-	_, commit := s.Ledger.Commit(s.Context(), "r", "globex", 1, false)
-	_, release := s.Ledger.Release(s.Context(), "r", "globex")
-	_, extend := s.Ledger.Extend(s.Context(), "r", "globex", time.Hour)
+// sharesNothing says that an owner cannot touch acme's reservation, and makes one of the same id.
+func (s *story) sharesNothing(id string, owner tiergate.Owner) {
+	s.Helper()
+	_, read := s.Ledger.Reservation(s.Context(), id, owner)
+	_, commit := s.Ledger.Commit(s.Context(), id, owner, 1, false)
+	_, release := s.Ledger.Release(s.Context(), id, owner)
+	_, extend := s.Ledger.Extend(s.Context(), id, owner, time.Hour)
 	for what, err := range map[string]error{"read": read, "commit": commit, "release": release, "extend": extend} {
 		code(s, what, err, tiergate.NotFound)
 	}
-	r := booking("r", 2)
-	r.TeamID = "globex"
-	_, err := s.Ledger.Reserve(s.Context(), r, time.Minute)
-	code(s, "reserve", err, tiergate.KeyReused)
-	s.same("the bucket", Counted{Reserved: 2}, s.part())
+	r := booking(id, 1)
+	r.Owner, r.Fingerprint = owner, "of "+string(owner)
+	if made := s.reserves(r); made.Replayed {
+		s.Errorf("%q is told of %+v", owner, made)
+	}
 }
 
-// An id stands for one reservation.
+// An id stands for one reservation of its owner.
 func otherReservation(s *story) {
 	s.reserves(booking("r", 2))
 	r := booking("r", 2)
@@ -173,13 +222,28 @@ func expiring(s *story) {
 	if left := s.left(10); left != 10 {
 		s.Errorf("%d are left", left)
 	}
-	_, commit := s.Ledger.Commit(s.Context(), "r", "", 1, false)
+	_, commit := s.Ledger.Commit(s.Context(), "r", "acme", 1, false)
 	code(s, "commit", commit, tiergate.Gone)
-	_, extend := s.Ledger.Extend(s.Context(), "r", "", time.Minute)
+	_, extend := s.Ledger.Extend(s.Context(), "r", "acme", time.Minute)
 	code(s, "extend", extend, tiergate.Gone)
-	r, err := s.Ledger.Release(s.Context(), "r", "")
+	r, err := s.Ledger.Release(s.Context(), "r", "acme")
 	if err != nil || r.State != tiergate.ReservationExpired {
 		s.Errorf("release: %+v, %v", r, err)
+	}
+}
+
+// However many are over, and whoever else's turn it is, nobody settles one whose time is over.
+func manyExpire(s *story) {
+	for i := range 70 {
+		s.reserves(booking(fmt.Sprint("r", i), 0))
+		s.wait(time.Millisecond)
+	}
+	s.wait(time.Minute)
+	_, commit := s.Ledger.Commit(s.Context(), "r69", "acme", 0, false)
+	code(s, "commit", commit, tiergate.Gone)
+	for i := range 70 {
+		_, again := s.Ledger.Reserve(s.Context(), booking(fmt.Sprint("r", i), 0), time.Minute)
+		code(s, fmt.Sprint("again ", i), again, tiergate.Gone)
 	}
 }
 
@@ -234,7 +298,7 @@ func periodOfHold(s *story) {
 	next := booking("next", 6)
 	next.Holds[0].Bucket.Period, next.Holds[0].Period = "next", tiergate.Period{ID: "next", Start: Today.End}
 	s.reserves(next)
-	if _, err := s.Ledger.Commit(s.Context(), "r", "", 3, false); err != nil {
+	if _, err := s.Ledger.Commit(s.Context(), "r", "acme", 3, false); err != nil {
 		s.Fatal(err)
 	}
 	s.same("yesterday's bucket", Counted{Used: 3}, s.part())
@@ -249,7 +313,9 @@ func periodOfHold(s *story) {
 // and what was reserved before is answered as it is.
 func notThatPeriod(s *story) {
 	s.asks("h", want(10, 0, 0, 8))
-	s.reserves(booking("before", 2))
+	if _, err := s.Ledger.Reserve(s.Context(), booking("before", 2), 24*time.Hour); err != nil {
+		s.Fatal(err)
+	}
 	r := booking("r", 1)
 	tomorrow := tiergate.Bucket{Limit: "exports", Scope: "team", Subject: "acme", Period: "tomorrow"}
 	r.Holds = append(r.Holds, tiergate.Hold{Bucket: tomorrow, Kind: tiergate.Quota, Units: 1, Period: tiergate.Period{ID: "tomorrow", Start: Today.End}, Amount: 10, Rev: 1})
@@ -290,7 +356,7 @@ func slots(s *story) {
 	s.reserves(job("a"))
 	_, err := s.Ledger.Reserve(s.Context(), job("b"), time.Minute)
 	code(s, "a second one", err, tiergate.Exhausted)
-	if _, err := s.Ledger.Commit(s.Context(), "a", "", 1, false); err != nil {
+	if _, err := s.Ledger.Commit(s.Context(), "a", "acme", 1, false); err != nil {
 		s.Fatal(err)
 	}
 	s.reserves(job("b"))

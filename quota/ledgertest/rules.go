@@ -321,7 +321,7 @@ func failover(s *story) {
 	}
 	_, err := s.Ledger.Reserve(s.Context(), booking("after", 0), time.Hour)
 	s.notNow("a reservation", err, tiergate.NotNowError{Bucket: exports, Now: s.now, Learning: true})
-	_, err = s.Ledger.Commit(s.Context(), "before", "", 2, false)
+	_, err = s.Ledger.Commit(s.Context(), "before", "acme", 2, false)
 	code(s, "more than was reserved", err, tiergate.Exhausted)
 	s.wait(quota.TTL + quota.Grace)
 	if a := s.asks("lost", ask); a.Learning || a.Granted != 5 || a.Available != 0 {
