@@ -4,7 +4,7 @@ LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # What runs again under the race detector: the rooms where goroutines meet.
-RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./quota/... ./client/... ./internal/pmap/... ./internal/listen/...
+RACY      := ./snapshot/... ./evaluator/... ./policy/... ./sync/... ./server/... ./admin/... ./quota/... ./client/... ./provider/... ./internal/pmap/... ./internal/listen/...
 # What runs without the race detector only: tests of allocations, for it makes sync.Pool forget, and
 # those of one goroutine that go through very many states, which it makes ten times as long.
 ALONE     := (?i)alloc|mutants|explore_|power_

@@ -32,7 +32,7 @@ var rooms = map[string]struct {
 	"migrations":           {nil, "the schema as SQL"},
 	"server/rpc":           {[]string{"server", "internal/listen"}, "the listener of all gRPC doors: it knows no service"},
 	"server/flagdapi":      {[]string{"server", "server/rpc", "internal/jsonvalue", "internal/structvalue", "internal/wire"}, "doors know root interfaces only"},
-	"provider":             {[]string{"evaluator", "sync", "internal/flagd", "internal/jsonvalue"}, "what other programs link: it embeds the heart, or asks a sidecar, and links no generated protocol code"},
+	"provider":             {[]string{"evaluator", "sync", "internal/flagd", "internal/jsonvalue", "provider/internal/sdk", "provider/sidecar"}, "what other programs link: it embeds the heart, or asks a sidecar, and links no generated protocol code"},
 	"internal/wire":        {nil, "generated messages of the gRPC protocols"},
 	"server":               {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only, so that a ten-line fake tests them"},
 	"server/ofrep":         {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
@@ -53,6 +53,9 @@ var rooms = map[string]struct {
 	"internal/localpg":     {nil, "starts a Postgres and speaks no SQL"},
 	"internal/pmap":        {nil, "a data structure"},
 	"tools":                {nil, "lint tools"},
+
+	"provider/internal/sdk": {[]string{"internal/jsonvalue"}, "what the providers say to the SDK: it decides nothing"},
+	"provider/sidecar":      {[]string{"internal/jsonvalue", "provider/internal/sdk"}, "a program that asks a sidecar links the SDK and net/http, neither OPA nor gRPC"},
 }
 
 // homes says where a dependency may be imported: one dependency, one home.

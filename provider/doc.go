@@ -1,0 +1,8 @@
+// Package provider is the OpenFeature provider for Go programs. InProcess decides in the program
+// itself, from any tiergate.Source: a Postgres, a folder of flag files, or the flags that a
+// sidecar streams (SyncStream). Sidecar asks a sidecar over OFREP; a program that only does that
+// imports provider/sidecar, which links neither the policy engine nor gRPC.
+//
+// All are ready when there is something to answer from, say STALE while it may be old, and find
+// back by themselves from whatever kept them from starting.
+package provider

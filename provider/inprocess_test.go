@@ -1,0 +1,244 @@
+package provider_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+	"github.com/open-feature/go-sdk/openfeature/isolated"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/provider"
+	syncer "github.com/tiergate/tiergate/sync"
+)
+
+// events are those of a provider by their kind: the SDK keeps no order between them.
+type events map[openfeature.EventType]chan openfeature.EventDetails
+
+// watch collects the events of a client's provider from now on.
+func watch(c *openfeature.Client) events {
+	all := events{}
+	for _, kind := range []openfeature.EventType{
+		openfeature.ProviderReady, openfeature.ProviderStale, openfeature.ProviderError, openfeature.ProviderConfigChange,
+	} {
+		to := make(chan openfeature.EventDetails, 1000)
+		tell := func(d openfeature.EventDetails) { to <- d }
+		all[kind] = to
+		c.AddHandler(kind, &tell)
+		for len(to) > 0 { // the state that it is in is told at once
+			<-to
+		}
+	}
+	return all
+}
+
+// next returns the next event of a kind.
+func next(t *testing.T, all events, kind openfeature.EventType) openfeature.EventDetails {
+	t.Helper()
+	select {
+	case e := <-all[kind]:
+		return e
+	case <-time.After(20 * time.Second):
+		t.Fatalf("after twenty seconds no %s", kind)
+	}
+	panic("not reached")
+}
+
+func boolOf(t *testing.T, c *openfeature.Client, flag string) openfeature.BooleanEvaluationDetails {
+	t.Helper()
+	d, _ := c.BooleanValueDetails(t.Context(), flag, false, openfeature.NewEvaluationContext("alice", nil))
+	return d
+}
+
+// A source that says nothing any more makes the provider STALE, with the reason; it goes on
+// deciding, says so in its answers, and is READY again when the source is back.
+func TestInProcess_is_stale_while_its_source_is_away(t *testing.T) {
+	s := newSource()
+	p := provider.InProcess(s, provider.Options{StaleAfter: 300 * time.Millisecond})
+	go s.demo()
+	c := client(t, p)
+	events := watch(c)
+	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil {
+		t.Errorf("at first: %+v", d)
+	}
+	s.hold(true)
+	s.lose <- errBroken
+	if e := next(t, events, openfeature.ProviderStale); !strings.Contains(e.Message, errBroken.Error()) {
+		t.Errorf("STALE says %q", e.Message)
+	}
+	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true || c.State() != openfeature.StaleState {
+		t.Errorf("while stale: %+v in state %s", d, c.State())
+	}
+	s.hold(false)
+	next(t, events, openfeature.ProviderReady)
+	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil || c.State() != openfeature.ReadyState {
+		t.Errorf("afterwards: %+v in state %s", d, c.State())
+	}
+}
+
+// Each change is told, with the flags whose definitions changed; one of a team or a user, and one
+// of everything, without.
+func TestInProcess_tells_which_flags_changed(t *testing.T) {
+	s := newSource()
+	p := provider.InProcess(s, provider.Options{})
+	go s.demo()
+	c := client(t, p)
+	events := watch(c)
+	other := boolean("elsewhere", true)
+	other.Put.(*tiergate.Flag).Set = "other"
+	s.steps <- step{changes: []tiergate.Change{other}}
+	s.steps <- step{changes: []tiergate.Change{boolean("b", true), boolean("new-dashboard", false), {Kind: tiergate.KindFlag, Key: "api-access"}}}
+	e := next(t, events, openfeature.ProviderConfigChange)
+	if want := []string{"api-access", "b", "new-dashboard"}; !slices.Equal(e.FlagChanges, want) || e.EventMetadata["all"] != false ||
+		e.EventMetadata["subjects"] != false || e.EventMetadata["revision"] != "fakefake-3" {
+		t.Errorf("of flags: %+v", e)
+	}
+	if d := boolOf(t, c, "new-dashboard"); d.Value || d.FlagMetadata["revision"] != "fakefake-3" {
+		t.Errorf("after the event: %+v", d)
+	}
+	s.steps <- step{changes: []tiergate.Change{tiergate.PutOf(&tiergate.User{ID: "zoe", Tier: "pro"})}}
+	if e := next(t, events, openfeature.ProviderConfigChange); len(e.FlagChanges) > 0 || e.EventMetadata["subjects"] != true {
+		t.Errorf("of a user: %+v", e)
+	}
+	s.demo()
+	if e := next(t, events, openfeature.ProviderConfigChange); len(e.FlagChanges) > 0 || e.EventMetadata["all"] != true {
+		t.Errorf("of everything: %+v", e)
+	}
+}
+
+// An initialization ends when its context does, with the reason of the source. The provider
+// is ready by itself once the source is there, and says so.
+func TestInProcess_recovers_from_an_initialization_that_ran_out_of_time(t *testing.T) {
+	s := newSource()
+	p := provider.InProcess(s, provider.Options{})
+	api := isolated.NewAPI()
+	c := api.NewClient()
+	events := watch(c)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	go func() { s.lose <- errBroken }()
+	failed := make(chan error, 1)
+	go func() { failed <- p.InitWithContext(ctx, openfeature.EvaluationContext{}) }()
+	if err := <-failed; !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errBroken) {
+		t.Errorf("Init = %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := api.SetProviderAndWait(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("SetProviderAndWait = %v", err)
+	}
+	next(t, events, openfeature.ProviderError)
+	if d := boolOf(t, c, "new-dashboard"); d.ErrorCode != openfeature.ProviderNotReadyCode {
+		t.Errorf("without any flags: %+v", d)
+	}
+	s.demo()
+	next(t, events, openfeature.ProviderReady)
+	if d := boolOf(t, c, "new-dashboard"); !d.Value {
+		t.Errorf("once the source is there: %+v", d)
+	}
+	if err := api.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// With a directory a program starts from the last good state while its source is away, STALE.
+func TestInProcess_starts_from_the_last_known_good_state(t *testing.T) {
+	dir := t.TempDir()
+	s := newSource()
+	p := provider.InProcess(s, provider.Options{Dir: dir})
+	go s.demo()
+	if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+		t.Fatal(err)
+	}
+	p.Shutdown()
+
+	again := newSource()
+	go func() {
+		for range 3 {
+			select {
+			case again.lose <- errBroken:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	c := client(t, provider.InProcess(again, provider.Options{Dir: dir, StaleAfter: time.Millisecond}))
+	await(t, "STALE", func() bool { return c.State() == openfeature.StaleState })
+	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true {
+		t.Errorf("from the last known good state: %+v", d)
+	}
+}
+
+// A key file that cannot be used ends the initialization at once, with the reason.
+func TestInProcess_says_at_once_what_can_never_work(t *testing.T) {
+	p := provider.InProcess(newSource(), provider.Options{Dir: t.TempDir(), KeyFile: "/does/not/exist"})
+	if err := p.Init(openfeature.EvaluationContext{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Init = %v", err)
+	}
+	p.Shutdown()
+}
+
+// A folder of flag files is a source like any other, and a saved file is a change.
+func TestInProcess_of_a_folder(t *testing.T) {
+	dir := t.TempDir()
+	write := func(variant string) {
+		t.Helper()
+		text := `{"flags":{"banner":{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"` + variant + `"}}}`
+		if err := os.WriteFile(dir+"/flags.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("off")
+	c := client(t, provider.InProcess(syncer.NewFileSource(dir, syncer.FileOptions{}), provider.Options{Name: "file"}))
+	events := watch(c)
+	if d := boolOf(t, c, "banner"); d.Value || d.ErrorCode != "" {
+		t.Errorf("at first: %+v", d)
+	}
+	write("on")
+	if e := next(t, events, openfeature.ProviderConfigChange); !slices.Equal(e.FlagChanges, []string{"banner"}) {
+		t.Errorf("the event says %+v", e)
+	}
+	if d := boolOf(t, c, "banner"); !d.Value {
+		t.Errorf("after it: %+v", d)
+	}
+}
+
+// Any number of goroutines evaluate while the configuration changes and the provider ends and begins.
+func TestInProcess_is_safe_for_concurrent_use(t *testing.T) {
+	s := newSource()
+	p := provider.InProcess(s, provider.Options{})
+	go s.demo()
+	if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	for range 4 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for range 500 {
+				d := p.BooleanEvaluation(context.Background(), "new-dashboard", false, openfeature.FlattenedContext{"targetingKey": "alice", "x": []any{1}})
+				if !d.Value || d.FlagMetadata["tier"] != "enterprise" {
+					t.Errorf("%+v", d)
+					return
+				}
+			}
+		}()
+	}
+	for i := range 20 {
+		s.steps <- step{changes: []tiergate.Change{boolean("b", i%2 == 0)}}
+	}
+	p.Shutdown()
+	go s.demo()
+	if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+		t.Error(err)
+	}
+	for range 4 {
+		<-done
+	}
+	p.Shutdown()
+}

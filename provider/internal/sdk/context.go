@@ -1,0 +1,200 @@
+package sdk
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/open-feature/go-sdk/openfeature"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
+)
+
+// MaxAttributes is how many members a context may have, as a sidecar has it.
+const MaxAttributes = 4096
+
+// A Context is an evaluation context of the SDK, read. What it holds is valid until the next
+// Read or Release.
+type Context struct {
+	UserID     string // its targetingKey
+	TeamID     string // its teamId
+	Attributes tiergate.Value
+
+	items   []tiergate.Value
+	keys    []string
+	holders []tiergate.Holder
+	digits  []byte
+}
+
+var contexts = sync.Pool{New: func() any { return new(Context) }}
+
+// NewContext returns a Context that nobody uses.
+func NewContext() *Context { return contexts.Get().(*Context) }
+
+// largeContext is from how many values on a Context is not used again, so that one large call
+// does not hold memory for ever.
+const largeContext = 1024
+
+// Release gives c back for the next caller, who finds nothing of this one in it.
+func (c *Context) Release() {
+	if cap(c.items) > largeContext || cap(c.digits) > 16*largeContext {
+		return
+	}
+	clear(c.items)
+	clear(c.keys)
+	clear(c.holders)
+	c.UserID, c.TeamID, c.Attributes = "", "", tiergate.Value{}
+	contexts.Put(c)
+}
+
+// Read reads a context. An error is one sentence for the caller: the context has no JSON form, or
+// names the subject by something that is not a string.
+func (c *Context) Read(flat openfeature.FlattenedContext) error {
+	c.items, c.keys, c.holders, c.digits = c.items[:0], c.keys[:0], c.holders[:0], c.digits[:0]
+	c.UserID, c.TeamID, c.Attributes = "", "", tiergate.Value{}
+	if len(flat) == 0 {
+		return nil
+	}
+	if len(flat) > MaxAttributes {
+		return fmt.Errorf("the context has more than %d members", MaxAttributes)
+	}
+	var err error
+	if c.Attributes, err = c.object(flat, 1); err != nil {
+		return err
+	}
+	if c.UserID, err = idOf(flat, openfeature.TargetingKey); err != nil {
+		return err
+	}
+	c.TeamID, err = idOf(flat, "teamId")
+	return err
+}
+
+func idOf(flat openfeature.FlattenedContext, name string) (string, error) {
+	switch id := flat[name].(type) {
+	case string:
+		return id, nil
+	case nil:
+		return "", nil
+	}
+	return "", fmt.Errorf("%s is not a string", name)
+}
+
+func (c *Context) object(m map[string]any, depth int) (tiergate.Value, error) {
+	items, keys := room(&c.items, len(m)), room(&c.keys, len(m))
+	n := 0
+	for k, x := range m {
+		v, err := c.value(x, depth)
+		if err != nil {
+			return tiergate.Value{}, fmt.Errorf("%s: %w", k, err)
+		}
+		keys[n], items[n] = k, v
+		n++
+	}
+	return c.holder().Object(keys[:n], items[:n]), nil
+}
+
+func (c *Context) array(a []any, depth int) (tiergate.Value, error) {
+	items := room(&c.items, len(a))
+	for i, x := range a {
+		v, err := c.value(x, depth)
+		if err != nil {
+			return tiergate.Value{}, fmt.Errorf("element %d: %w", i, err)
+		}
+		items[i] = v
+	}
+	return c.holder().Array(items), nil
+}
+
+// value is one member. What is not of a usual type is what encoding/json makes of it.
+func (c *Context) value(x any, depth int) (tiergate.Value, error) {
+	if depth > jsonvalue.MaxDepth {
+		return tiergate.Value{}, fmt.Errorf("it is nested deeper than %d", jsonvalue.MaxDepth)
+	}
+	switch x := x.(type) {
+	case string:
+		return tiergate.StringOf(x), nil
+	case bool:
+		return tiergate.BoolOf(x), nil
+	case int:
+		return c.whole(int64(x)), nil
+	case int64:
+		return c.whole(x), nil
+	case int32:
+		return c.whole(int64(x)), nil
+	case float64:
+		return c.float(x)
+	case nil:
+		return tiergate.NullOf(), nil
+	case map[string]any:
+		return c.object(x, depth+1)
+	case []any:
+		return c.array(x, depth+1)
+	case []string:
+		items := room(&c.items, len(x))
+		for i, s := range x {
+			items[i] = tiergate.StringOf(s)
+		}
+		return c.holder().Array(items), nil
+	case time.Time:
+		return tiergate.StringOf(x.Format(time.RFC3339Nano)), nil
+	}
+	data, err := json.Marshal(x)
+	if err != nil {
+		return tiergate.Value{}, fmt.Errorf("it has no JSON form: %w", err)
+	}
+	return jsonvalue.Parse(data)
+}
+
+func (c *Context) whole(n int64) tiergate.Value {
+	start := len(c.digits)
+	c.digits = strconv.AppendInt(c.digits, n, 10)
+	return c.literal(start, float64(n))
+}
+
+// float writes a number as encoding/json does, so that a sidecar reads the same text.
+func (c *Context) float(f float64) (tiergate.Value, error) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return tiergate.Value{}, fmt.Errorf("%v has no JSON form", f)
+	}
+	start, format := len(c.digits), byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	c.digits = strconv.AppendFloat(c.digits, f, format, -1, 64)
+	if n := len(c.digits); format == 'e' && n-start >= 4 && c.digits[n-4] == 'e' && c.digits[n-3] == '-' && c.digits[n-2] == '0' {
+		c.digits[n-2] = c.digits[n-1] // e-09 is e-9
+		c.digits = c.digits[:n-1]
+	}
+	return c.literal(start, f), nil
+}
+
+// literal makes a number of the digits from start on, which stay as they are until the next Read.
+func (c *Context) literal(start int, f float64) tiergate.Value {
+	text := c.digits[start:]
+	return tiergate.LiteralOf(unsafe.String(unsafe.SliceData(text), len(text)), f)
+}
+
+// room returns a run of n that nobody uses; what is in it is to be overwritten. When more is made
+// elsewhere, the runs before keep their own memory.
+func room[T any](all *[]T, n int) []T {
+	start := len(*all)
+	*all = slices.Grow(*all, n)[:start+n]
+	return (*all)[start : start+n : start+n]
+}
+
+// holder returns a Holder that nobody uses. When there is none more is made elsewhere, so that
+// the Values in those before stay as they are.
+func (c *Context) holder() *tiergate.Holder {
+	n := len(c.holders)
+	if n == cap(c.holders) {
+		c.holders, n = make([]tiergate.Holder, 0, max(4, 2*n)), 0
+	}
+	c.holders = c.holders[:n+1]
+	return &c.holders[n]
+}

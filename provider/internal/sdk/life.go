@@ -1,0 +1,174 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+)
+
+const (
+	// DefaultInitTimeout bounds an initialization whose context has no deadline.
+	DefaultInitTimeout = 10 * time.Second
+	// DefaultShutdownTimeout bounds a shutdown whose context has none.
+	DefaultShutdownTimeout = 5 * time.Second
+
+	// silence is how long no event is told after an initialization ended. The SDK makes an event
+	// of its result by itself and takes ours through a channel: told at once, ours could come
+	// first and be undone.
+	silence = 250 * time.Millisecond
+)
+
+// A Life is what a provider does between Init and Shutdown: the SDK's StateHandler,
+// ContextAwareStateHandler and EventHandler. Its work goes on whatever became of the
+// initialization: a provider whose Init ran out of time is ready later. It can be begun again
+// after its end. Safe for concurrent use.
+type Life struct {
+	name     string
+	work     func(ctx context.Context, w *Work)
+	patience time.Duration
+	teller   *teller
+
+	mu      sync.Mutex
+	now     *span // nil before the first Init
+	state   openfeature.State
+	trouble error // the last reason why the work is not ready
+}
+
+// A span is one beginning and end.
+type span struct {
+	cancel  context.CancelFunc
+	closing context.Context // set before cancel: how long the end may take
+	ready   chan struct{}   // closed when the first state is in force
+	broken  chan struct{}   // closed when there will never be any
+	done    chan struct{}
+}
+
+// NewLife makes a Life. Its work runs until the context ends, and has ended all that it started
+// when it returns; patience bounds an initialization whose context has no deadline, 0 is
+// DefaultInitTimeout.
+func NewLife(name string, patience time.Duration, work func(ctx context.Context, w *Work)) *Life {
+	if patience <= 0 {
+		patience = DefaultInitTimeout
+	}
+	return &Life{name: name, work: work, patience: patience, teller: newTeller(name), state: openfeature.NotReadyState}
+}
+
+// Metadata names the provider.
+func (l *Life) Metadata() openfeature.Metadata { return openfeature.Metadata{Name: l.name} }
+
+// Hooks are none.
+func (l *Life) Hooks() []openfeature.Hook { return nil }
+
+// EventChannel is where events are told. It is never closed.
+func (l *Life) EventChannel() <-chan openfeature.Event { return l.teller.events }
+
+// Init is InitWithContext without a context.
+func (l *Life) Init(c openfeature.EvaluationContext) error {
+	return l.InitWithContext(context.Background(), c)
+}
+
+// InitWithContext begins the work, if it has not begun, and waits until something is in force.
+// After an error the work goes on: an event tells when it is ready after all.
+func (l *Life) InitWithContext(ctx context.Context, _ openfeature.EvaluationContext) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.patience)
+		defer cancel()
+	}
+	s := l.begin()
+	select {
+	case <-s.ready:
+	case <-s.broken:
+	case <-s.done:
+	case <-ctx.Done():
+	}
+	return l.begun(ctx, s)
+}
+
+func (l *Life) begin() *span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now != nil && !isClosed(l.now.done) {
+		return l.now
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &span{cancel: cancel, ready: make(chan struct{}), broken: make(chan struct{}), done: make(chan struct{})}
+	l.now, l.state, l.trouble = s, openfeature.NotReadyState, nil
+	l.teller.forget()
+	go func() {
+		defer close(s.done)
+		var telling sync.WaitGroup
+		telling.Go(func() { l.teller.run(ctx) })
+		defer telling.Wait()
+		defer cancel()
+		l.work(ctx, &Work{l})
+	}()
+	return s
+}
+
+// begun is the result of an initialization. From here on states are told as events.
+func (l *Life) begun(ctx context.Context, s *span) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.teller.hold(silence)
+	if isClosed(s.ready) {
+		l.repeat()
+		return nil
+	}
+	if l.state == openfeature.NotReadyState {
+		l.state = openfeature.ErrorState // which the SDK tells by itself
+	}
+	cause := ctx.Err()
+	switch {
+	case isClosed(s.broken):
+		return fmt.Errorf("start %s: %w", l.name, l.trouble)
+	case cause == nil:
+		return fmt.Errorf("start %s: it was shut down", l.name)
+	case l.trouble != nil:
+		return fmt.Errorf("wait for the first state of %s: %w: %w", l.name, cause, l.trouble)
+	}
+	return fmt.Errorf("wait for the first state of %s: %w", l.name, cause)
+}
+
+// repeat tells a state that the SDK takes for READY, because an initialization has succeeded.
+func (l *Life) repeat() {
+	switch l.state {
+	case openfeature.StaleState:
+		l.teller.tellState(openfeature.ProviderStale, l.trouble.Error(), "")
+	case openfeature.ErrorState:
+		l.teller.tellState(openfeature.ProviderError, l.trouble.Error(), openfeature.GeneralCode)
+	}
+}
+
+// Shutdown is ShutdownWithContext without a context.
+func (l *Life) Shutdown() { _ = l.ShutdownWithContext(context.Background()) }
+
+// ShutdownWithContext ends the work and waits for its end, until ctx ends. To end what has not
+// begun or has ended is no error.
+func (l *Life) ShutdownWithContext(ctx context.Context) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultShutdownTimeout)
+		defer cancel()
+	}
+	l.mu.Lock()
+	s := l.now
+	if s == nil {
+		l.mu.Unlock()
+		return nil
+	}
+	if s.closing == nil {
+		s.closing = ctx
+	}
+	l.mu.Unlock()
+	s.cancel()
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("end %s: %w", l.name, ctx.Err())
+	}
+}

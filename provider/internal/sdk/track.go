@@ -1,0 +1,253 @@
+package sdk
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/jsonvalue"
+)
+
+const (
+	// DefaultTrackQueue is how many tracked events wait at most.
+	DefaultTrackQueue = 10_000
+	// MaxTrackBatch is how many are recorded at once, a sidecar's bound.
+	MaxTrackBatch = 100
+
+	trackEvery   = time.Second            // how long an event waits for others
+	trackFirst   = 100 * time.Millisecond // the waits between attempts double, from …
+	trackLongest = 5 * time.Second        // … to this, each drawn from its upper half
+)
+
+// A Tracked event is a use that has happened, as the decision API has it.
+type Tracked struct {
+	Feature        string          `json:"feature"`
+	Subject        Subject         `json:"subject"`
+	Attributes     json.RawMessage `json:"attributes,omitempty"`
+	Set            string          `json:"set,omitempty"`
+	Cost           int64           `json:"cost,omitempty"`
+	IdempotencyKey string          `json:"idempotencyKey"`
+	Metadata       json.RawMessage `json:"metadata,omitempty"`
+	At             time.Time       `json:"at"`
+}
+
+// A Subject is who used it.
+type Subject struct {
+	User string `json:"user,omitempty"`
+	Team string `json:"team,omitempty"`
+}
+
+// ErrAway is wrapped by the error of a batch that may be recorded later.
+var ErrAway = errors.New("nobody records usage now")
+
+// TrackConfig says where tracked events go.
+type TrackConfig struct {
+	// Record records up to MaxTrackBatch events and returns an error for each that it did not
+	// record and never will, in their order; or an error of all, which are then tried again
+	// when it wraps ErrAway. An event that comes again has the same IdempotencyKey. Nil records nothing.
+	Record func(ctx context.Context, batch []Tracked) ([]error, error)
+	Set    string
+	Queue  int // how many events wait at most; 0 is DefaultTrackQueue
+	// Lost is told of events that are not recorded and never will be, and why; nil tells nobody.
+	Lost func(events int, why error)
+	Log  *slog.Logger
+}
+
+// A Tracker keeps what is tracked until it is recorded. Nothing is dropped silently: what cannot
+// be recorded is told to Lost, is logged, and counts in LostEvents. Safe for concurrent use.
+type Tracker struct {
+	cfg    TrackConfig
+	prefix string // of idempotency keys, of this Tracker alone
+	count  atomic.Uint64
+	lost   atomic.Uint64
+	full   chan struct{} // holds one when a batch is waiting
+
+	mu      sync.Mutex
+	waiting []Tracked
+	taken   int       // events that are being recorded
+	said    time.Time // when it was last logged that events are lost …
+	unsaid  int       // … and how many were since
+}
+
+// NewTracker makes a Tracker that records while Run runs.
+func NewTracker(cfg TrackConfig) *Tracker {
+	if cfg.Queue <= 0 {
+		cfg.Queue = DefaultTrackQueue
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	var random [12]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the program instead
+	return &Tracker{cfg: cfg, prefix: "of-" + hex.EncodeToString(random[:]) + "-", full: make(chan struct{}, 1)}
+}
+
+// LostEvents is how many events were not recorded and never will be.
+func (t *Tracker) LostEvents() uint64 { return t.lost.Load() }
+
+// Track takes an event; it waits for nobody. It implements the SDK's Tracker.
+func (t *Tracker) Track(_ context.Context, name string, c openfeature.EvaluationContext, details openfeature.TrackingEventDetails) {
+	if t.cfg.Record == nil {
+		t.lose(1, errors.New("this provider was not told where to record usage"))
+		return
+	}
+	e, err := t.eventOf(name, c, details)
+	if err != nil {
+		t.lose(1, fmt.Errorf("track %q: %w", name, err))
+		return
+	}
+	t.mu.Lock()
+	fits := len(t.waiting)+t.taken < t.cfg.Queue
+	if fits {
+		t.waiting = append(t.waiting, e)
+	}
+	full := len(t.waiting) >= MaxTrackBatch
+	t.mu.Unlock()
+	if !fits {
+		t.lose(1, fmt.Errorf("track %q: %d events are waiting already", name, t.cfg.Queue))
+	}
+	if full {
+		select {
+		case t.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// eventOf makes an event of what the SDK says: a whole value from 1 on is the cost, any other but
+// 0 goes into the metadata beside the event's attributes.
+func (t *Tracker) eventOf(name string, c openfeature.EvaluationContext, details openfeature.TrackingEventDetails) (Tracked, error) {
+	read := NewContext()
+	defer read.Release()
+	flat := openfeature.FlattenedContext(c.Attributes())
+	if c.TargetingKey() != "" {
+		flat[openfeature.TargetingKey] = c.TargetingKey()
+	}
+	if err := read.Read(flat); err != nil {
+		return Tracked{}, err
+	}
+	e := Tracked{
+		Feature: name, Set: t.cfg.Set, Subject: Subject{User: read.UserID, Team: read.TeamID}, At: time.Now().UTC(),
+		IdempotencyKey: t.prefix + strconv.FormatUint(t.count.Add(1), 10),
+	}
+	if read.Attributes.Len() > 0 {
+		e.Attributes = jsonvalue.Append(nil, read.Attributes)
+	}
+	about := details.Attributes()
+	switch v := details.Value(); {
+	case v >= 1 && v <= float64(tiergate.MaxAmount) && v == math.Trunc(v):
+		e.Cost = int64(v)
+	case v != 0:
+		about["value"] = v
+	}
+	if len(about) > 0 {
+		if err := read.Read(about); err != nil {
+			return Tracked{}, err
+		}
+		e.Metadata = jsonvalue.Append(nil, read.Attributes)
+	}
+	return e, nil
+}
+
+// lose tells that events are not recorded. It is logged once a second at most.
+func (t *Tracker) lose(events int, why error) {
+	t.lost.Add(uint64(events))
+	t.mu.Lock()
+	t.unsaid += events
+	say := 0
+	if now := time.Now(); now.Sub(t.said) >= time.Second {
+		say, t.said, t.unsaid = t.unsaid, now, 0
+	}
+	t.mu.Unlock()
+	if say > 0 {
+		t.cfg.Log.Error("tracked events are lost", "events", say, "inAll", t.lost.Load(), "error", why)
+	}
+	if t.cfg.Lost != nil {
+		t.cfg.Lost(events, why)
+	}
+}
+
+// Run records until ctx ends. Then it records what waits for as long as closing allows; what is
+// left is lost.
+func (t *Tracker) Run(ctx context.Context, closing func() context.Context) {
+	if t.cfg.Record == nil {
+		return
+	}
+	tick := time.NewTicker(trackEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-t.full:
+		case <-tick.C:
+		}
+		t.flush(ctx)
+	}
+	last := closing()
+	t.flush(last)
+	if left := t.take(math.MaxInt); len(left) > 0 {
+		t.lose(len(left), fmt.Errorf("the provider was shut down: %w", context.Cause(last)))
+	}
+}
+
+// flush records all that waits, or gives up when ctx ends.
+func (t *Tracker) flush(ctx context.Context) {
+	for wait := trackFirst; ctx.Err() == nil; {
+		batch := t.take(MaxTrackBatch)
+		if len(batch) == 0 {
+			return
+		}
+		if t.record(ctx, batch) {
+			wait = trackFirst
+			continue
+		}
+		sleep(ctx, jittered(wait))
+		wait = min(2*wait, trackLongest)
+	}
+}
+
+// record records a batch, and reports false when it is to be tried again.
+func (t *Tracker) record(ctx context.Context, batch []Tracked) bool {
+	errs, err := t.cfg.Record(ctx, batch)
+	again := errors.Is(err, ErrAway) || err != nil && ctx.Err() != nil
+	t.mu.Lock()
+	if t.taken = 0; again {
+		t.waiting = append(batch, t.waiting...)
+	}
+	t.mu.Unlock()
+	switch {
+	case again:
+		return false
+	case err != nil:
+		t.lose(len(batch), fmt.Errorf("record usage: %w", err))
+	}
+	for i, err := range errs {
+		if err != nil {
+			t.lose(1, fmt.Errorf("track %q: %w", batch[i].Feature, err))
+		}
+	}
+	return true
+}
+
+// take takes at most n of the events that wait, the oldest first.
+func (t *Tracker) take(n int) []Tracked {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n = min(n, len(t.waiting))
+	batch := append([]Tracked(nil), t.waiting[:n]...)
+	t.taken = n
+	t.waiting = append(t.waiting[:0], t.waiting[n:]...)
+	return batch
+}

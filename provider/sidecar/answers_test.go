@@ -1,0 +1,266 @@
+package sidecar_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+
+	"github.com/tiergate/tiergate/provider/sidecar"
+)
+
+// A sidecar that answers too late costs no more than the timeout, or the caller's own deadline; what
+// is kept is answered at once meanwhile.
+func TestProvider_a_slow_sidecar(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{Timeout: 200 * time.Millisecond})
+	following(t, p)
+	if d := ask(t, c, "known", "alice"); !d.Value {
+		t.Fatalf("%+v", d)
+	}
+	f.hold("slow")
+	f.hold("known")
+	began := time.Now()
+	if d := ask(t, c, "slow", "alice"); d.ErrorCode != openfeature.GeneralCode || time.Since(began) < 150*time.Millisecond || time.Since(began) > 5*time.Second {
+		t.Errorf("after %v: %+v", time.Since(began), d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	d, err := c.BooleanValueDetails(ctx, "slow", false, openfeature.NewEvaluationContext("bob", nil))
+	if err == nil || !strings.Contains(d.ErrorMessage, "deadline exceeded") {
+		t.Errorf("with a deadline: %+v", d)
+	}
+	if d := ask(t, c, "known", "alice"); !d.Value || d.Reason != openfeature.CachedReason {
+		t.Errorf("what is known: %+v", d)
+	}
+	if c.State() != openfeature.ReadyState {
+		t.Errorf("the state is %s", c.State())
+	}
+}
+
+// What comes back that is no answer is an error that says what it is, and is not kept.
+func TestProvider_answers_that_are_none(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	problem := `{"key":"x","errorCode":"%s","errorDetails":"so it is","metadata":{}}`
+	for _, tc := range []struct {
+		status     int
+		body, code string
+		says       string
+	}{
+		{200, `<html>`, "GENERAL", "not a sidecar's"},
+		{200, `{}`, "GENERAL", "not a sidecar's"},
+		{200, `{"key":"x","reason":"TARGETING_MATCH","value":"on","metadata":null}`, "TYPE_MISMATCH", "not a boolean"},
+		{200, `{"key":"x","reason":"DISABLED","metadata":{}}`, "", ""},
+		{200, `{"key":"x","reason":"DEFAULT","value":null}`, "", ""},
+		{400, fmt.Sprintf(problem, "PARSE_ERROR"), "PARSE_ERROR", "so it is"},
+		{400, fmt.Sprintf(problem, "TARGETING_KEY_MISSING"), "TARGETING_KEY_MISSING", "so it is"},
+		{404, fmt.Sprintf(problem, "FLAG_NOT_FOUND"), "FLAG_NOT_FOUND", "so it is"},
+		{404, `404 page not found`, "GENERAL", "not a sidecar's"},
+		{401, ``, "GENERAL", "refuses the API key"},
+		{403, `{}`, "GENERAL", "refuses the API key"},
+		{500, fmt.Sprintf(problem, "GENERAL"), "GENERAL", "so it is"},
+		{301, ``, "GENERAL", "not a sidecar's"},
+		{429, ``, "GENERAL", "cannot answer now"},
+		{503, fmt.Sprintf(problem, "PROVIDER_NOT_READY"), "PROVIDER_NOT_READY", "cannot answer now"},
+		{200, `{"key":"x","reason":"STATIC","value":` + strings.Repeat(" ", 1<<20) + `true}`, "GENERAL", "larger than"},
+	} {
+		f.answer(func(w http.ResponseWriter, flag string) bool {
+			if flag == "x" {
+				w.WriteHeader(tc.status)
+				fmt.Fprint(w, tc.body)
+			}
+			return flag == "x"
+		})
+		d, err := c.BooleanValueDetails(t.Context(), "x", true, openfeature.NewEvaluationContext(fmt.Sprint(tc), nil))
+		if string(d.ErrorCode) != tc.code || !strings.Contains(d.ErrorMessage, tc.says) || (err == nil) != (tc.code == "") || !d.Value {
+			t.Errorf("%d %.60s: %+v, want %s and %q", tc.status, tc.body, d, tc.code, tc.says)
+		}
+	}
+	f.answer(nil)
+	if d := ask(t, c, "x", "alice"); !d.Value || d.ErrorCode != "" {
+		t.Errorf("an answer again: %+v", d)
+	}
+}
+
+// An answer is kept for as long as the sidecar says: not at all, for some time, or until it tells
+// that something has changed. What tells of a limit, and what is stale, is not kept.
+func TestProvider_keeps_answers_as_long_as_it_may(t *testing.T) {
+	for name, tc := range map[string]struct {
+		control, metadata string
+		want              int // of three questions
+	}{
+		"until_a_change":     {"", `{}`, 1},
+		"not_at_all":         {"no-store", `{}`, 3},
+		"private_and_no_age": {"private, max-age=0", `{}`, 3},
+		"malformed":          {"max-age=soon", `{}`, 3},
+		"for_an_hour":        {"private, max-age=3600", `{}`, 1},
+		"metered":            {"", `{"limit":5}`, 3},
+		"stale":              {"", `{"stale":true}`, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.answer(func(w http.ResponseWriter, flag string) bool {
+				if flag == "" {
+					return false
+				}
+				if tc.control != "" {
+					w.Header().Set("Cache-Control", tc.control)
+				}
+				fmt.Fprintf(w, `{"key":%q,"reason":"TARGETING_MATCH","variant":"on","value":true,"metadata":%s}`, flag, tc.metadata)
+				return true
+			})
+			p, c := provider(t, f.url, sidecar.Options{})
+			following(t, p)
+			for range 3 {
+				ask(t, c, "x", "alice")
+			}
+			if n := f.asked("x"); n != tc.want {
+				t.Errorf("asked %d times, want %d", n, tc.want)
+			}
+		})
+	}
+}
+
+// A second is over when it is over.
+func TestProvider_keeps_answers_no_longer_than_they_hold(t *testing.T) {
+	f := newFake(t)
+	f.answer(func(w http.ResponseWriter, flag string) bool {
+		w.Header().Set("Cache-Control", "private, max-age=1")
+		return false
+	})
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	for range 3 {
+		ask(t, c, "x", "alice")
+	}
+	if n := f.asked("x"); n > 2 {
+		t.Errorf("asked %d times", n)
+	}
+	before := f.asked("x")
+	await(t, "the answer is asked for again", func() bool { ask(t, c, "x", "alice"); return f.asked("x") > before })
+}
+
+// An event that names flags drops those; one that names none drops everything. An answer that
+// was on its way meanwhile is not kept.
+func TestProvider_events_drop_what_they_concern(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	events := watch(c)
+	for _, name := range []string{"a", "b"} {
+		ask(t, c, name, "alice")
+		ask(t, c, name, "bob")
+	}
+	f.events <- "id: epoch-1\r\nevent: message\r\ndata: {\"type\":\"refetchEvaluation\",\r\ndata: \"etag\":\"epoch-1\",\"flags\":[\"a\"]}\r\n\r\n"
+	if e := next(t, events, openfeature.ProviderConfigChange); len(e.FlagChanges) != 1 || e.FlagChanges[0] != "a" || p.Kept() != 2 {
+		t.Errorf("%+v, and %d answers are kept", e, p.Kept())
+	}
+	f.events <- ":\n\n: a comment\n\ndata: {\"type\":\"somethingElse\"}\n\ndata: no JSON\n\n"
+	f.hold("slow")
+	answered := make(chan openfeature.BooleanEvaluationDetails)
+	go func() { answered <- ask(t, c, "slow", "alice") }()
+	await(t, "the question has arrived", func() bool { return f.asked("slow") == 1 })
+	f.events <- "data: {\"type\":\"refetchEvaluation\",\"etag\":\"epoch-2\"}\n\n"
+	if e := next(t, events, openfeature.ProviderConfigChange); e.FlagChanges != nil || e.EventMetadata["revision"] != "epoch-2" || p.Kept() != 0 {
+		t.Errorf("%+v, and %d answers are kept", e, p.Kept())
+	}
+	f.release("slow")
+	if d := <-answered; !d.Value || p.Kept() != 0 {
+		t.Errorf("%+v, and %d answers are kept", d, p.Kept())
+	}
+}
+
+// Behind one address there may be several sidecars: an answer of one that has not heard yet of what
+// another has told is not kept.
+func TestProvider_keeps_no_answer_that_is_older_than_what_was_told(t *testing.T) {
+	f := newFake(t)
+	f.answer(func(w http.ResponseWriter, flag string) bool {
+		w.Header().Set("Tiergate-Revision", map[string]string{"behind": "epoch-1", "level": "epoch-2", "other": "history-9"}[flag])
+		return false
+	})
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	events := watch(c)
+	f.events <- "data: {\"type\":\"refetchEvaluation\",\"etag\":\"epoch-2\"}\n\n"
+	next(t, events, openfeature.ProviderConfigChange)
+	for name, want := range map[string]int{"behind": 2, "level": 1, "other": 2} {
+		ask(t, c, name, "alice")
+		ask(t, c, name, "alice")
+		if n := f.asked(name); n != want {
+			t.Errorf("%s was asked for %d times, want %d", name, n, want)
+		}
+	}
+}
+
+// A stream that ends is connected again at once, without anybody being told, when the sidecar is there.
+func TestProvider_a_stream_that_ends_is_connected_again(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	for range 3 {
+		f.events <- ""
+		await(t, "the stream has ended and is connected again", func() bool {
+			select {
+			case f.events <- ":\n\n":
+				return p.Follows()
+			default:
+				return false
+			}
+		})
+	}
+	if c.State() != openfeature.ReadyState {
+		t.Errorf("the state is %s", c.State())
+	}
+}
+
+// Without an event stream nothing is kept, and everything is answered.
+func TestProvider_without_an_event_stream(t *testing.T) {
+	f := newFake(t)
+	f.events = nil
+	p, c := provider(t, f.url, sidecar.Options{})
+	for range 3 {
+		if d := ask(t, c, "x", "alice"); !d.Value || d.Reason != "TARGETING_MATCH" {
+			t.Errorf("%+v", d)
+		}
+	}
+	if f.asked("x") != 3 || p.Kept() != 0 {
+		t.Errorf("asked %d times, %d are kept", f.asked("x"), p.Kept())
+	}
+}
+
+// The API key and the set go with every question, and the key with nothing else.
+func TestProvider_says_who_asks(t *testing.T) {
+	f := newFake(t)
+	_, c := provider(t, f.url, sidecar.Options{Key: "tg_dev_1", Set: "shop"})
+	ask(t, c, "x", "alice")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.seen {
+		if h.Get("Authorization") != "Bearer tg_dev_1" || h.Get("Flagd-Selector") != "flagSetId=shop" || h.Get("Content-Type") != "application/json" {
+			t.Errorf("a question has the header %v", h)
+		}
+	}
+}
+
+// A sidecar that refuses the key is an error at once, whatever is kept, and no answer is given away.
+func TestProvider_a_key_that_is_refused(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{Key: "tg_dev_1"})
+	following(t, p)
+	events := watch(c)
+	ask(t, c, "x", "alice")
+	f.answer(func(w http.ResponseWriter, _ string) bool { w.WriteHeader(http.StatusUnauthorized); return true })
+	f.events <- ""
+	next(t, events, openfeature.ProviderError)
+	if d := ask(t, c, "x", "alice"); d.Value || !strings.Contains(d.ErrorMessage, "refuses the API key") {
+		t.Errorf("%+v", d)
+	}
+	f.answer(nil)
+	next(t, events, openfeature.ProviderReady)
+}

@@ -1,0 +1,293 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/provider/internal/sdk"
+)
+
+const (
+	flagsPath = "/ofrep/v1/evaluate/flags"
+	trackPath = "/v1/batch/track"
+
+	maxOne  = 1 << 20  // bytes of an answer about one flag that are read
+	maxBulk = 64 << 20 // … and about all
+	maxWait = time.Minute
+)
+
+// errAway is wrapped by an error that says that the sidecar cannot be asked now.
+var errAway = errors.New("the sidecar is away")
+
+// A door sends questions to one sidecar. Safe for concurrent use.
+type door struct {
+	base *url.URL
+	key  string
+	set  string
+	http *http.Client
+}
+
+func newDoor(target string, o *Options) (*door, error) {
+	d := &door{key: o.Key, set: o.Set, http: o.HTTP}
+	socket, unix := strings.CutPrefix(target, "unix:")
+	switch {
+	case !unix:
+		socket = ""
+	case d.http != nil || socket == "":
+		return nil, tiergate.FieldErrorf("target", "target %q needs a path, and no HTTP client of your own", target)
+	default:
+		target = "http://localhost"
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, tiergate.FieldErrorf("target", "target %q is not http://host:port, https://host:port or unix:/path", target)
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	if d.base = u; d.http == nil {
+		d.http = newHTTP(socket)
+	}
+	return d, nil
+}
+
+func newHTTP(socket string) *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil // the sidecar is next door
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 100, 100
+	t.DisableCompression = true
+	t.IdleConnTimeout = 30 * time.Second // half of what a sidecar waits
+	if socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// An answer is one flag's, as OFREP has it.
+type answer struct {
+	Key          string                   `json:"key"`
+	Reason       openfeature.Reason       `json:"reason"`
+	Variant      string                   `json:"variant"`
+	Value        json.RawMessage          `json:"value"`
+	Metadata     openfeature.FlagMetadata `json:"metadata"`
+	ErrorCode    tiergate.ErrorCode       `json:"errorCode"`
+	ErrorDetails string                   `json:"errorDetails"`
+}
+
+// A reply is what came back.
+type reply struct {
+	answers []answer
+	at      place         // the state that answered
+	until   time.Time     // when time alone may change it; zero is never
+	lasting bool          // it may be kept at all
+	streams []eventStream // of an answer about all flags
+}
+
+// complete adds to what the sidecar tells beside an answer the names by which the SDK's telemetry
+// looks for the set and its version.
+func (d *door) complete(a *answer) {
+	if a.Metadata == nil {
+		a.Metadata = openfeature.FlagMetadata{}
+	}
+	revision, _ := a.Metadata["revision"].(string)
+	for name, value := range map[string]string{"flagSetId": d.setName(), "version": revision} {
+		if _, own := a.Metadata[name]; !own && value != "" {
+			a.Metadata[name] = value
+		}
+	}
+}
+
+// outcome is what an answer means.
+func (a *answer) outcome() sdk.Outcome {
+	var o sdk.Outcome
+	o.Value, o.Variant, o.Reason, o.FlagMetadata = a.Value, a.Variant, a.Reason, a.Metadata
+	if string(o.Value) == "null" {
+		o.Value = nil
+	}
+	if a.ErrorCode != "" {
+		o.Fail(a.ErrorCode, a.ErrorDetails)
+	}
+	return o
+}
+
+// setName is the name of the flag set, "" when only the sidecar knows which is the key's.
+func (d *door) setName() string {
+	if d.set == "" && d.key == "" {
+		return tiergate.DefaultSet
+	}
+	return d.set
+}
+
+// metered reports whether an answer tells of a limit: what is left of it is old at once.
+func (a *answer) metered() bool { _, is := a.Metadata["limit"]; return is }
+
+// keepable reports whether an answer holds until something changes.
+func (a *answer) keepable() bool {
+	_, stale := a.Metadata["stale"]
+	return a.ErrorCode == "" && !stale && !a.metered()
+}
+
+// one asks about one flag. Context is the context as JSON, "" for none.
+func (d *door) one(ctx context.Context, flag string, context []byte) (reply, error) {
+	u := d.base.JoinPath(flagsPath)
+	u.RawPath, u.Path = u.EscapedPath()+"/"+url.PathEscape(flag), u.Path+"/"+flag
+	got, err := d.post(ctx, u, "", questionOf(context), maxOne)
+	if err != nil {
+		return reply{}, err
+	}
+	r := replyOf(got.header)
+	var a answer
+	if json.Unmarshal(got.text, &a) != nil || got.status == http.StatusOK && a.Reason == "" || got.status != http.StatusOK && a.ErrorCode == "" {
+		return reply{}, refusalOf(got.status)
+	}
+	d.complete(&a)
+	r.answers = []answer{a}
+	return r, nil
+}
+
+// all asks about all flags. The stream that its answer names tells of changes for the context
+// alone, or for everyone.
+func (d *door) all(ctx context.Context, context []byte, everyone bool) (reply, error) {
+	audience := ""
+	if everyone {
+		audience = "everyone"
+	}
+	got, err := d.post(ctx, d.base.JoinPath(flagsPath), audience, questionOf(context), maxBulk)
+	if err != nil {
+		return reply{}, err
+	}
+	var bulk struct {
+		Flags   []answer      `json:"flags"`
+		Streams []eventStream `json:"eventStreams"`
+	}
+	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
+		return reply{}, refusalOf(got.status)
+	}
+	for i := range bulk.Flags {
+		d.complete(&bulk.Flags[i])
+	}
+	r := replyOf(got.header)
+	r.answers, r.streams = bulk.Flags, bulk.Streams
+	return r, nil
+}
+
+func questionOf(context []byte) []byte {
+	if len(context) == 0 {
+		return []byte("{}")
+	}
+	return append(append([]byte(`{"context":`), context...), '}')
+}
+
+// replyOf reads what the header of an answer says.
+func replyOf(h http.Header) reply {
+	r := reply{at: placeOf(h.Get("Tiergate-Revision")), lasting: true}
+	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
+		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+		switch name {
+		case "no-store", "no-cache":
+			r.lasting = false
+		case "max-age":
+			seconds, err := strconv.ParseInt(value, 10, 32)
+			if r.until = time.Now().Add(time.Duration(seconds) * time.Second); err != nil || seconds <= 0 {
+				r.lasting = false
+			}
+		}
+	}
+	return r
+}
+
+// A letter is what was read of an HTTP answer.
+type letter struct {
+	status int
+	header http.Header
+	text   []byte
+}
+
+// post sends a question and reads the whole answer, at most most bytes. Its error wraps errAway
+// when the sidecar cannot be asked now.
+func (d *door) post(ctx context.Context, u *url.URL, audience string, body []byte, most int64) (*letter, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask the sidecar: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	// A connection that the sidecar closes just now, because it was idle, is no reason to fail: every
+	// question may be sent again. This says so to net/http, and to nobody else.
+	req.Header["Idempotency-Key"] = nil
+	if d.set != "" {
+		req.Header.Set("Flagd-Selector", "flagSetId="+d.set)
+	}
+	if audience != "" {
+		req.Header.Set("Tiergate-Audience", audience)
+	}
+	if d.key != "" {
+		req.Header.Set("Authorization", "Bearer "+d.key)
+	}
+	res, err := d.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAway, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(res.Body, most+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: its answer broke off: %w", errAway, err)
+	case int64(len(text)) > most:
+		return nil, fmt.Errorf("ask the sidecar: the answer is larger than %d bytes", most)
+	}
+	switch res.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return nil, &busyError{status: res.StatusCode, wait: retryAfter(res.Header)}
+	}
+	return &letter{res.StatusCode, res.Header, text}, nil
+}
+
+// A busyError is the answer of a sidecar, or of what is in front of it, that it cannot answer now.
+type busyError struct {
+	status int
+	wait   time.Duration // how long it wants to be left alone; 0 says nothing
+}
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("the sidecar cannot answer now (status %d)", e.status)
+}
+
+// Unwrap makes it one of those that say that the sidecar is away.
+func (e *busyError) Unwrap() error { return errAway }
+
+// retryAfter is how long to wait, as a number of seconds or a date says it; a minute at most.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxWait)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(time.Until(at), 0), maxWait)
+	}
+	return 0
+}
+
+// refusalOf says what an answer means that is none.
+func refusalOf(status int) error {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("the sidecar refuses the API key (status %d)", status)
+	}
+	return fmt.Errorf("the answer is not a sidecar's (status %d)", status)
+}

@@ -1,0 +1,119 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A fake sidecar answers as its test says, and tells of changes when it is told to. Every flag is
+// on, for the reason that how names.
+type fake struct {
+	url string
+
+	mu     sync.Mutex
+	counts map[string]int
+	held   map[string]chan struct{}
+	how    func(w http.ResponseWriter, flag string) bool // answers in another way, and reports that it did
+	reason string
+	events chan string // lines of the event stream; nil has none
+	ended  chan struct{}
+	seen   []http.Header
+}
+
+func newFake(t *testing.T) *fake {
+	f := &fake{counts: map[string]int{}, held: map[string]chan struct{}{}, reason: "TARGETING_MATCH", events: make(chan string), ended: make(chan struct{})}
+	s := httptest.NewServer(f)
+	f.url = s.URL
+	t.Cleanup(func() {
+		close(f.ended)
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return f
+}
+
+const evaluate = "/ofrep/v1/evaluate/flags"
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/events" {
+		f.stream(w, r)
+		return
+	}
+	name := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, evaluate), "/")
+	f.mu.Lock()
+	f.counts[name]++
+	f.seen = append(f.seen, r.Header.Clone())
+	held, how, reason, events := f.held[name], f.how, f.reason, f.events
+	f.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+			return
+		case <-f.ended:
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case how != nil && how(w, name):
+	case name != "":
+		fmt.Fprintf(w, `{"key":%q,"reason":%q,"variant":"on","value":true,"metadata":{"revision":"epoch-1"}}`, name, reason)
+	case events != nil:
+		fmt.Fprint(w, `{"flags":[],"metadata":{},"eventStreams":[{"type":"carrier-pigeon","url":"coo:"},{"type":"sse","endpoint":{"requestUri":"/events"}}]}`)
+	default:
+		fmt.Fprint(w, `{"flags":[],"metadata":{}}`)
+	}
+}
+
+func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	for {
+		select {
+		case line := <-f.events:
+			if line == "" {
+				return
+			}
+			fmt.Fprint(w, line)
+			_ = http.NewResponseController(w).Flush()
+		case <-r.Context().Done():
+			return
+		case <-f.ended:
+			return
+		}
+	}
+}
+
+// hold lets nobody have an answer about a flag until release.
+func (f *fake) hold(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held[name] = make(chan struct{})
+}
+
+func (f *fake) release(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.held[name])
+	delete(f.held, name)
+}
+
+// asked is how often a flag was asked for.
+func (f *fake) asked(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counts[name]
+}
+
+// answer answers in another way from now on; nil as usual.
+func (f *fake) answer(how func(w http.ResponseWriter, flag string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.how = how
+}

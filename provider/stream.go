@@ -1,0 +1,282 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/flagd"
+)
+
+// DefaultSyncAddr is where a sidecar on this machine streams its flags.
+const DefaultSyncAddr = "127.0.0.1:8015"
+
+// probeEvery is how often a server that sends nothing is asked whether it is there, and probeTime
+// how long it has to answer.
+const (
+	probeEvery = 5 * time.Second
+	probeTime  = 5 * time.Second
+)
+
+// StreamOptions say how a SyncStream asks. The zero value asks without a key in plain text.
+type StreamOptions struct {
+	Set        string      // the flag set; "" is the server's default
+	Key        string      // an API key; "" sends none
+	TLS        *tls.Config // nil is plain text
+	ProviderID string      // names the program to the server; "" is "tiergate-go"
+	MaxBytes   int         // of a document; 0 is 64 MiB
+	Log        *slog.Logger
+}
+
+// A Stream is a Source that follows the flags of one set as a server of flagd.sync.v1 streams
+// them: a sidecar, or flagd. The flags are all that it holds: tiers and shares are in their
+// rules, which read "tier" from the evaluation context as a client in any language does. Users,
+// teams, limits and policies stay with the sidecar.
+//
+// Each Stream is a history of its own, as a folder of flag files is. It is followed by one
+// Syncer at a time.
+type Stream struct {
+	addr string
+	set  string
+	opts StreamOptions
+
+	version atomic.Pointer[string] // of the newest document; nil is unknown
+
+	following sync.Mutex // held by Follow; guards the fields below
+	epoch     string
+	rev       int64
+	sent      map[tiergate.Kind]map[string]any // what was handed over as revision rev; nil is nothing
+}
+
+// SyncStream makes a source of a server at "host:port" or "unix:/path"; "" is DefaultSyncAddr.
+// Nothing is asked yet.
+func SyncStream(addr string, o StreamOptions) *Stream {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.MaxBytes = cmp.Or(o.MaxBytes, flagd.MaxBytes)
+	o.ProviderID = cmp.Or(o.ProviderID, "tiergate-go")
+	return &Stream{addr: cmp.Or(addr, DefaultSyncAddr), set: cmp.Or(o.Set, tiergate.DefaultSet), opts: o, epoch: newEpoch()}
+}
+
+// newEpoch makes a random UUID.
+func newEpoch() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Follow hands over the server's flags and then each change of them, until ctx ends or the
+// server is lost. A document that cannot be read is logged, and the one before stays in force.
+func (s *Stream) Follow(ctx context.Context, from tiergate.Resume, f tiergate.Follower) error {
+	if !s.following.TryLock() {
+		return errors.New("the stream is followed already")
+	}
+	defer s.following.Unlock()
+	if from != (tiergate.Resume{Epoch: s.epoch, Rev: s.rev}) {
+		s.sent = nil
+	}
+	conn, err := s.dial()
+	if err != nil {
+		return fmt.Errorf("follow the flags of %s: %w", s.addr, err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	var helping sync.WaitGroup
+	defer helping.Wait()
+	defer cancel()
+
+	documents, heard, lost := make(chan []byte), make(chan time.Time), make(chan error, 2)
+	helping.Go(func() { lost <- s.receive(ctx, conn, documents) })
+	helping.Go(func() { lost <- s.probe(ctx, conn, heard) })
+	current := false // the newest document is in force, or was refused by who applies it
+	for {
+		select {
+		case d := <-documents:
+			asOf := time.Now()
+			if current = s.take(ctx, d, f); current {
+				f.Confirm(asOf)
+			}
+		case asOf := <-heard:
+			if current {
+				f.Confirm(asOf)
+			}
+		case err := <-lost:
+			return fmt.Errorf("follow the flags of %s: %w", s.addr, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Stream) dial() (*grpc.ClientConn, error) {
+	secure := insecure.NewCredentials()
+	if s.opts.TLS != nil {
+		secure = credentials.NewTLS(s.opts.TLS)
+	}
+	target := s.addr
+	if !strings.HasPrefix(target, "unix:") {
+		target = "passthrough:///" + target // looked up when it is dialled, as for any connection
+	}
+	return grpc.NewClient(target, grpc.WithTransportCredentials(secure), grpc.WithNoProxy(), // the sidecar is next door
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(s.opts.MaxBytes)))
+}
+
+// outgoing is ctx with what tells who asks for what.
+func (s *Stream) outgoing(ctx context.Context) context.Context {
+	if s.opts.Set != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "flagd-selector", "flagSetId="+s.opts.Set)
+	}
+	if s.opts.Key != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.opts.Key)
+	}
+	return ctx
+}
+
+// receive hands on what the server sends, until that ends.
+func (s *Stream) receive(ctx context.Context, conn *grpc.ClientConn, to chan<- []byte) error {
+	stream, err := conn.NewStream(s.outgoing(ctx), &grpc.StreamDesc{ServerStreams: true}, methodSync)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(&syncRequest{providerID: s.opts.ProviderID}); err != nil && !errors.Is(err, io.EOF) {
+		return err // else why it ended is what receiving says
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		var m syncResponse
+		switch err := stream.RecvMsg(&m); {
+		case errors.Is(err, io.EOF):
+			return errors.New("the server has ended the stream")
+		case err != nil:
+			return err
+		}
+		select {
+		case to <- m.document:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// probe asks again and again whether the server is there, for a stream says nothing while
+// nothing changes. An answer that the server knows no such question is an answer.
+func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- time.Time) error {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		asOf := time.Now()
+		asking, cancel := context.WithTimeout(s.outgoing(ctx), probeTime)
+		err := conn.Invoke(asking, methodMetadata, &nothing{}, &nothing{})
+		cancel()
+		switch status.Code(err) {
+		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+			return fmt.Errorf("the server does not answer: %w", err)
+		}
+		select {
+		case heard <- asOf:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take hands over what a document changes, and reports false when it cannot be read. A refusal
+// is the follower's to report.
+func (s *Stream) take(ctx context.Context, document []byte, f tiergate.Follower) bool {
+	file, err := flagd.Parse(document)
+	if err != nil {
+		s.opts.Log.Error("the flags cannot be read; those before stay in force", "server", s.addr, "error", err)
+		return false
+	}
+	next := s.contentOf(&file)
+	whole := s.sent == nil
+	changes := changesBetween(s.sent, next)
+	if !whole && len(changes) == 0 {
+		return true
+	}
+	s.rev++
+	s.sent = next
+	err = f.Apply(ctx, tiergate.Revision{
+		Resume: tiergate.Resume{Epoch: s.epoch, Rev: s.rev}, Whole: whole, Changes: tiergate.ChangesOf(changes...), At: time.Now(),
+	})
+	return err == nil || ctx.Err() == nil
+}
+
+// contentOf is what a document says, all of it in the one set that was asked for. A flag that
+// cannot be used is there and answers with an error.
+func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
+	flags := map[string]any{}
+	put := func(flag *tiergate.Flag) {
+		flag.Set, flag.ID = s.set, s.set+"/"+flag.Name
+		flags[flag.ID] = flag
+	}
+	for _, p := range file.Problems {
+		s.opts.Log.Warn("problem in the flags", "server", s.addr, "problem", p.String())
+		if p.Flag != "" && len(p.Flag) <= tiergate.MaxNameLength {
+			put(&tiergate.Flag{Name: p.Flag, Enabled: true, Fault: p.Message})
+		}
+	}
+	for i := range file.Flags {
+		put(&file.Flags[i])
+	}
+	set := file.Sets[0] // all of them have the document's shared rules and metadata
+	set.Name = s.set
+	if version, ok := set.Metadata["version"].(string); ok {
+		s.version.Store(&version)
+		set.Metadata = maps.Clone(set.Metadata)
+		delete(set.Metadata, "version") // which would make each change one of all flags
+	}
+	return map[tiergate.Kind]map[string]any{
+		tiergate.KindFlagSet: {set.Name: &set},
+		tiergate.KindFlag:    flags,
+	}
+}
+
+// changesBetween returns what makes next of before, sets first, in the order of their keys.
+func changesBetween(before, next map[tiergate.Kind]map[string]any) []tiergate.Change {
+	var changes []tiergate.Change
+	for _, kind := range [...]tiergate.Kind{tiergate.KindFlagSet, tiergate.KindFlag} {
+		from := len(changes)
+		for key, thing := range next[kind] {
+			if old, ok := before[kind][key]; !ok || !reflect.DeepEqual(old, thing) {
+				changes = append(changes, tiergate.Change{Kind: kind, Key: key, Put: thing})
+			}
+		}
+		for key := range before[kind] {
+			if _, ok := next[kind][key]; !ok {
+				changes = append(changes, tiergate.Change{Kind: kind, Key: key})
+			}
+		}
+		slices.SortFunc(changes[from:], func(a, b tiergate.Change) int { return cmp.Compare(a.Key, b.Key) })
+	}
+	return changes
+}

@@ -1,0 +1,234 @@
+package provider_test
+
+import (
+	"context"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/evaluator"
+	"github.com/tiergate/tiergate/internal/conformance"
+	"github.com/tiergate/tiergate/internal/listen"
+	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
+	"github.com/tiergate/tiergate/provider"
+	"github.com/tiergate/tiergate/provider/internal/sdktest"
+	"github.com/tiergate/tiergate/server/flagdapi/flagsync"
+	"github.com/tiergate/tiergate/server/rpc"
+)
+
+// A flagServer streams what its test sends, as flagd does; its code is generated.
+type flagServer struct {
+	syncv1.UnimplementedFlagSyncServiceServer
+	documents chan string // "" ends the stream
+	mu        sync.Mutex
+	asked     *syncv1.SyncFlagsRequest
+	header    metadata.MD
+}
+
+func (s *flagServer) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse]) error {
+	header, _ := metadata.FromIncomingContext(stream.Context())
+	s.mu.Lock()
+	s.asked, s.header = req, header
+	s.mu.Unlock()
+	for {
+		select {
+		case d := <-s.documents:
+			if d == "" {
+				return status.Error(codes.Unavailable, "it ends")
+			}
+			about, _ := structpb.NewStruct(map[string]any{"region": "eu"})
+			if err := stream.Send(&syncv1.SyncFlagsResponse{FlagConfiguration: d, SyncContext: about}); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+// serveFlags serves s at addr until the function that it returns is called, or the test ends.
+func serveFlags(t *testing.T, s *flagServer, addr string) (at string, down func()) {
+	t.Helper()
+	network, address := "tcp", addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, address = "unix", path
+	}
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	syncv1.RegisterFlagSyncServiceServer(server, s)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ln) }()
+	down = sync.OnceFunc(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(down)
+	if network == "unix" {
+		return addr, down
+	}
+	return ln.Addr().String(), down
+}
+
+// document is a flag file with one flag, on for some tiers.
+func document(flag string, tiers ...string) string {
+	return `{"flags": {"` + flag + `": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+		"targeting": {"if": [{"in": [{"var": "tier"}, ["` + strings.Join(tiers, `","`) + `"]]}, "on", "off"]}}},
+		"metadata": {"version": "41", "flagSetId": "shop"}}`
+}
+
+func tierOf(t *testing.T, c *openfeature.Client, flag, tier string) openfeature.BooleanEvaluationDetails {
+	t.Helper()
+	d, _ := c.BooleanValueDetails(t.Context(), flag, false, openfeature.NewEvaluationContext("alice", map[string]any{"tier": tier}))
+	return d
+}
+
+// Flags that a server streams are decided in process, by the tier of the context; each document
+// is a change, and what cannot be read leaves the one before in force.
+func TestSyncStream_follows_a_server(t *testing.T) {
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- document("premium", "pro", "enterprise") }()
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{Set: "shop", Key: "tg_dev_1"}), provider.Options{}))
+	events := watch(c)
+	s.mu.Lock()
+	if s.asked.ProviderId != "tiergate-go" || !slices.Equal(s.header["flagd-selector"], []string{"flagSetId=shop"}) ||
+		!slices.Equal(s.header["authorization"], []string{"Bearer tg_dev_1"}) {
+		t.Errorf("the server was asked %v with %v", s.asked, s.header)
+	}
+	s.mu.Unlock()
+	for tier, want := range map[string]bool{"free": false, "pro": true, "enterprise": true, "": false} {
+		if d := tierOf(t, c, "premium", tier); d.Value != want || d.ErrorCode != "" || d.FlagMetadata["version"] != "41" || d.FlagMetadata["flagSetId"] != "shop" {
+			t.Errorf("premium for %q: %+v", tier, d)
+		}
+	}
+	s.documents <- document("premium", "pro", "enterprise") // the same again
+	s.documents <- `{"flags": `
+	s.documents <- document("gold", "gold")
+	if e := next(t, events, openfeature.ProviderConfigChange); !slices.Equal(e.FlagChanges, []string{"gold", "premium"}) {
+		t.Errorf("the change is %+v", e)
+	}
+	if d := tierOf(t, c, "gold", "gold"); !d.Value {
+		t.Errorf("gold: %+v", d)
+	}
+	if d := tierOf(t, c, "premium", "pro"); d.ErrorCode != openfeature.FlagNotFoundCode {
+		t.Errorf("a flag that has gone: %+v", d)
+	}
+	s.documents <- `{"flags": {"bad": {"state": "ENABLED", "variants": {}}, "gold": {"state": "DISABLED", "variants": {"on": true}, "defaultVariant": "on"}}}`
+	next(t, events, openfeature.ProviderConfigChange)
+	if d := tierOf(t, c, "bad", ""); d.ErrorCode != openfeature.ParseErrorCode {
+		t.Errorf("a bad flag: %+v", d)
+	}
+	if d := tierOf(t, c, "gold", "gold"); d.Reason != openfeature.DisabledReason || d.ErrorCode != "" {
+		t.Errorf("a disabled flag: %+v", d)
+	}
+}
+
+// A server that ends its stream, or goes away, is asked again; the flags stay in force meanwhile.
+func TestSyncStream_comes_back_to_a_server(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
+		s := &flagServer{documents: make(chan string)}
+		at, down := serveFlags(t, s, addr)
+		go func() { s.documents <- document("a", "pro") }()
+		c := client(t, provider.InProcess(provider.SyncStream(at, provider.StreamOptions{}), provider.Options{StaleAfter: 500 * time.Millisecond}))
+		events := watch(c)
+		s.documents <- ""
+		s.documents <- document("b", "pro")
+		if e := next(t, events, openfeature.ProviderConfigChange); !slices.Equal(e.FlagChanges, []string{"a", "b"}) {
+			t.Errorf("after the stream had ended: %+v", e)
+		}
+		down()
+		next(t, events, openfeature.ProviderStale)
+		if d := tierOf(t, c, "b", "pro"); !d.Value || d.FlagMetadata["stale"] != true {
+			t.Errorf("while the server is away: %+v", d)
+		}
+		serveFlags(t, s, at)
+		s.documents <- document("b", "pro")
+		next(t, events, openfeature.ProviderReady)
+	}
+}
+
+// A sidecar's own stream leads to the decisions that were worked out by hand, once the context
+// names the tier: values, variants and reasons. What only the sidecar knows, exceptions of teams, is less.
+func TestSyncStream_of_a_sidecar_decides_as_worked_out_by_hand(t *testing.T) {
+	e := evaluator.New(evaluator.Options{})
+	apply := func(rev int64, whole bool, changes ...tiergate.Change) {
+		t.Helper()
+		err := e.Apply(t.Context(), tiergate.Revision{
+			Resume: tiergate.Resume{Epoch: "0123456789abcdef", Rev: rev}, Whole: whole, Changes: tiergate.ChangesOf(changes...),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(1, true, conformance.Demo()...)
+	c := client(t, provider.InProcess(provider.SyncStream(syncServer(t, e), provider.StreamOptions{}), provider.Options{}))
+	events := watch(c)
+	exceptions := 0
+	conformance.Run(t, func(t *testing.T, tc conformance.Case) conformance.Answer {
+		asked := tc
+		if tc.Want.Tier != "" {
+			asked.Context = maps.Clone(tc.Context)
+			asked.Context["tier"] = tc.Want.Tier
+		}
+		a := sdktest.Ask(t, c, asked)
+		if a.Tier != "" || a.Denied || a.Upgrade != "" {
+			t.Errorf("a document tells of tiers: %+v", a)
+		}
+		a.Tier, a.Denied, a.Upgrade = tc.Want.Tier, tc.Want.Denied, tc.Want.Upgrade
+		if tc.Flag == "custom-reports" && tc.Want.Variant == "on" && tc.Want.Tier == "free" {
+			if exceptions++; a.Variant != "off" {
+				t.Errorf("an exception of a team is known: %+v", a)
+			}
+			return tc.Want
+		}
+		return a
+	})
+	if exceptions != 1 {
+		t.Errorf("%d cases are exceptions of a team, want 1", exceptions)
+	}
+	apply(2, false, boolean("new-dashboard", false))
+	if e := next(t, events, openfeature.ProviderConfigChange); !slices.Equal(e.FlagChanges, []string{"new-dashboard"}) {
+		t.Errorf("the change is %+v", e)
+	}
+	if d := boolOf(t, c, "new-dashboard"); d.Value {
+		t.Errorf("after it: %+v", d)
+	}
+}
+
+// syncServer serves the flags of e until the test ends.
+func syncServer(t *testing.T, e *evaluator.Engine) string {
+	t.Helper()
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	s := rpc.New(rpc.Config{}, flagsync.New(flagsync.Config{Exporter: e}))
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln, time.Second) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return ln.Addr().String()
+}

@@ -1,0 +1,131 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/provider/internal/sdk"
+	syncer "github.com/tiergate/tiergate/sync"
+)
+
+// follows is how far apart two looks at what changed are: a source that changes all the time
+// costs no more than that.
+const follows = 50 * time.Millisecond
+
+// work follows the source until ctx ends.
+func (p *Provider) work(ctx context.Context, w *sdk.Work) {
+	o := &p.options
+	s := syncer.New(syncer.Config{
+		Source: p.source, Applier: p.engine, Name: o.Name, Dir: o.Dir, KeyFile: o.KeyFile, Log: o.Log,
+	})
+	p.source.report = w.Trouble
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			w.Broken(err)
+		}
+	})
+	all.Go(func() { p.watch(ctx, w, s) })
+	all.Go(func() { p.tracker.Run(ctx, w.Closing) })
+	all.Wait()
+}
+
+// watch tells when the first state is in force, of each change from then on, when what is in force
+// grows old, and when it is fresh again.
+func (p *Provider) watch(ctx context.Context, w *sdk.Work, s *syncer.Syncer) {
+	look := time.NewTicker(p.interval())
+	defer look.Stop()
+	select {
+	case <-s.Ready():
+	case <-ctx.Done():
+		return
+	}
+	first := p.engine.Current().Resume() // before anybody relies on being told of changes
+	w.Ready("the first state is in force")
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	telling.Go(func() { p.tell(ctx, w, first) })
+	for {
+		f := s.Freshness()
+		old := p.staleAfter > 0 && f.Age(time.Now()) > p.staleAfter
+		if p.stale.Store(old); old {
+			w.Stale(p.whyOld(&f))
+		} else {
+			w.Ready("what is decided is up to date again")
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// interval is how often the age is looked at.
+func (p *Provider) interval() time.Duration {
+	if p.staleAfter < 0 {
+		return time.Hour
+	}
+	return min(max(p.staleAfter/10, time.Millisecond), time.Second)
+}
+
+func (p *Provider) whyOld(f *tiergate.Freshness) error {
+	if f.Refused != "" {
+		return errors.New(f.Refused)
+	}
+	if err := p.source.lost.Load(); err != nil {
+		return fmt.Errorf("what is decided may be old: %w", *err)
+	}
+	return fmt.Errorf("what is decided may be old: nothing was heard of the source for %v", p.staleAfter)
+}
+
+// tell tells what each change of the configuration may change for the callers.
+func (p *Provider) tell(ctx context.Context, w *sdk.Work, at tiergate.Resume) {
+	for {
+		d, more := p.engine.Since(at, tiergate.Audience{Set: p.set, Everyone: true})
+		if d.Any() {
+			w.Changed(changeOf(&d))
+		}
+		at = d.To
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+		select { // so that what changes at once is told at once
+		case <-time.After(follows):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func changeOf(d *tiergate.Difference) sdk.Change {
+	c := sdk.Change{All: d.All, Subjects: d.Subject, Revision: d.To.Revision()}
+	for _, f := range d.Flags {
+		c.Flags = append(c.Flags, f.Name)
+	}
+	return c
+}
+
+// A watched source remembers why it was lost.
+type watched struct {
+	source tiergate.Source
+	lost   atomic.Pointer[error]
+	report func(error)
+}
+
+// Follow is the source's.
+func (w *watched) Follow(ctx context.Context, from tiergate.Resume, f tiergate.Follower) error {
+	err := w.source.Follow(ctx, from, f)
+	if err != nil && ctx.Err() == nil {
+		w.lost.Store(&err)
+		w.report(err)
+	}
+	return err
+}
