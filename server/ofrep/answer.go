@@ -3,7 +3,6 @@ package ofrep
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -14,15 +13,9 @@ import (
 
 const jsonType = "application/json"
 
-// The members that we add to a flag's metadata. A flag's own ones of these names give way.
-var reserved = []string{"revision", "stale", "tier", "denied", "denyReason", "upgrade"}
-
-// Those that we add to a metered flag's besides.
-var reservedMetered = []string{"limit", "limitKey", "period", "remaining", "resetsAt"}
-
-// reservedMembers are their beginnings as a flag's own, compact metadata has them. In a
-// string a quote is escaped, so that none is found there.
-var reservedMembers, reservedMeteredMembers = beginnings(reserved), beginnings(reservedMetered)
+// The beginnings of the members that we reserve, as a flag's own, compact metadata has them. In
+// a string a quote is escaped, so that none is found there.
+var reservedMembers, reservedMeteredMembers = beginnings(server.ReservedMetadata), beginnings(server.ReservedMeteredMetadata)
 
 func beginnings(names []string) [][]byte {
 	var out [][]byte
@@ -133,7 +126,7 @@ func appendWithoutReserved(b []byte, members json.RawMessage, metered bool) []by
 		return b // a bug of whoever made it; an answer without it is better than one that is not JSON
 	}
 	for i := range object.Len() {
-		if name := object.KeyAt(i); slices.Contains(reserved, name) || metered && slices.Contains(reservedMetered, name) {
+		if server.Reserved(object.KeyAt(i), metered) {
 			continue
 		}
 		b = append(jsonvalue.AppendString(append(b, ','), object.KeyAt(i)), ':')

@@ -15,9 +15,8 @@ import (
 const (
 	// MaxBodyBytes is the largest body that is read.
 	MaxBodyBytes = server.MaxBodyBytes
-	// MaxAttributes is how many members a context may have. Rules look each attribute up
-	// by comparing names, so that more of them would make every rule slow.
-	MaxAttributes = 4096
+	// MaxAttributes is how many members a context may have.
+	MaxAttributes = server.MaxAttributes
 
 	prefix     = "/ofrep/"
 	bulkPath   = "/ofrep/v1/evaluate/flags"

@@ -158,21 +158,8 @@ func (c *call) readContext(ctx *fasthttp.RequestCtx, body []byte) bool {
 		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, "context is not an object")
 		return false
 	}
-	if attributes.Len() > MaxAttributes {
-		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, "context has more than 4096 members")
-		return false
-	}
-	return c.readID(ctx, "targetingKey", &c.req.UserID) && c.readID(ctx, "teamId", &c.req.TeamID)
-}
-
-func (c *call) readID(ctx *fasthttp.RequestCtx, name string, to *string) bool {
-	id := c.req.Attributes.Field(name)
-	switch id.Kind() {
-	case tiergate.StringValue:
-		*to = id.Text()
-	case tiergate.Undefined, tiergate.Null:
-	default:
-		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, name+" is not a string")
+	if c.req.UserID, c.req.TeamID, err = server.Subject(attributes); err != nil {
+		fail(ctx, fasthttp.StatusBadRequest, tiergate.InvalidContext, err.Error())
 		return false
 	}
 	return true
