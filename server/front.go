@@ -70,6 +70,19 @@ func (f *front) doorFor(ctx *fasthttp.RequestCtx) *frontDoor {
 	return &f.rest
 }
 
+// doorOfFailed returns the door of what failed to become a request, whose path is mostly
+// forgotten by then.
+func (f *front) doorOfFailed(ctx *fasthttp.RequestCtx) *frontDoor {
+	if string(ctx.RequestURI()) == "/" {
+		target := targetOf(ctx.Conn())
+		if target == "" && len(f.doors) > 0 {
+			return &f.doors[0]
+		}
+		ctx.Request.SetRequestURI(target)
+	}
+	return f.doorFor(ctx)
+}
+
 func (f *front) serve(ctx *fasthttp.RequestCtx) {
 	door := f.doorFor(ctx)
 	f.answer(ctx, door)
@@ -133,8 +146,8 @@ func (f *front) survive(ctx *fasthttp.RequestCtx, door *frontDoor) {
 	ctx.SetConnectionClose()
 }
 
-// connectionFailed answers what could not be read as a request. When not even its path is
-// known, the first door answers.
+// connectionFailed answers what could not be read as a request, in the form of the door that it
+// asked for; when that is not known, of the first door.
 func (f *front) connectionFailed(ctx *fasthttp.RequestCtx, err error) {
 	status, detail := fasthttp.StatusBadRequest, notHTTP
 	var timeout net.Error
@@ -146,10 +159,7 @@ func (f *front) connectionFailed(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		status, detail = fasthttp.StatusRequestTimeout, "the request took too long to arrive"
 	}
-	door := f.doorFor(ctx)
-	if len(f.doors) > 0 && string(ctx.RequestURI()) == "/" { // what failed to parse has no path
-		door = &f.doors[0]
-	}
+	door := f.doorOfFailed(ctx)
 	ctx.Response.Reset()
 	f.cors.allow(ctx)
 	door.Refuse(ctx, status, detail)

@@ -32,7 +32,7 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 			c.SetConnectionClose()
 		}
 	}
-	ln = &onceListener{Listener: ln, close: sync.OnceValue(ln.Close)}
+	ln = &onceListener{Listener: heardListener{ln}, close: sync.OnceValue(ln.Close)}
 	done := make(chan error, 1)
 	go func() { done <- app.Listener(ln) }()
 	select {
