@@ -43,7 +43,7 @@ type section struct {
 }
 
 func (b *bencher) sections() []section {
-	return []section{{"door", b.door}, {"grpc", b.grpc}, {"rooms", b.rooms}, {"usage", b.usage}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
+	return []section{{"door", b.door}, {"grpc", b.grpc}, {"rooms", b.rooms}, {"usage", b.usage}, {"streams", b.streams}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
 }
 
 func main() {
