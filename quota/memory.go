@@ -122,7 +122,7 @@ func (m *Memory) bucket(key tiergate.Bucket) *bucket {
 	b := m.buckets[key]
 	if b == nil {
 		b = &bucket{leases: map[string]*lease{}, shares: map[string]share{}, items: map[string]bool{}}
-		m.buckets[key] = b
+		m.buckets[cloneBucket(key)] = b // the names may be a request's
 	}
 	return b
 }

@@ -1,8 +1,10 @@
 package quota
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/tiergate/tiergate"
@@ -17,9 +19,9 @@ func (e *Engine) Reserve(ctx context.Context, t *Take, ttl time.Duration, states
 	if e.active.Add(1); e.options.Reservations == nil || e.stopping.Load() {
 		return Outcome{Reason: tiergate.UseUnavailable, Denied: -1}, none, states, nil
 	}
-	wanted := tiergate.Reservation{
-		ID: t.Key.Key, Owner: tiergate.Owner(t.Key.Scope), Fingerprint: t.Key.Fingerprint,
-		TeamID: t.TeamID, UserID: t.UserID, Feature: t.Feature, Metadata: t.Metadata,
+	wanted := tiergate.Reservation{ // copies: a ledger may keep it
+		ID: strings.Clone(t.Key.Key), Owner: tiergate.Owner(strings.Clone(t.Key.Scope)), Fingerprint: strings.Clone(t.Key.Fingerprint),
+		TeamID: strings.Clone(t.TeamID), UserID: strings.Clone(t.UserID), Feature: strings.Clone(t.Feature), Metadata: bytes.Clone(t.Metadata),
 	}
 	d := drafts.Get().(*draft)
 	defer d.free()
@@ -96,7 +98,9 @@ func (e *Engine) wanted(t *Take) []tiergate.Hold {
 	var holds []tiergate.Hold
 	for i := range t.Claims {
 		if c := &t.Claims[i]; c.Kind == tiergate.Quota || c.Kind == tiergate.Concurrency {
-			holds = append(holds, e.hold(c))
+			h := e.hold(c)
+			h.Bucket = cloneBucket(h.Bucket)
+			holds = append(holds, h)
 		}
 	}
 	return holds

@@ -1,9 +1,13 @@
 package quota
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tiergate/tiergate"
 )
@@ -44,4 +48,37 @@ func TestEngine_reserves_once(t *testing.T) {
 			t.Errorf("after its time: %q", code)
 		}
 	})
+}
+
+// A request's memory is used again for the next request. What the ledger keeps of one, a
+// reservation and what is held of a gauge, is its own.
+func TestEngine_leaves_the_ledger_nothing_of_a_request(t *testing.T) {
+	ledger := &Memory{}
+	e := open(t, ledger, t.TempDir())
+	memory := []byte("id fingerprint acme alice exports {}")
+	part := func(s string) string { return unsafe.String(&memory[strings.Index(string(memory), s)], len(s)) }
+	limit := monthly(t, 5, 1)
+	limit.Subject = part("acme")
+	seats := Claim{Key: "seats", Kind: tiergate.Gauge, Scope: "team", Subject: part("acme"), Amount: 5, Units: 1}
+	u := &Take{
+		Claims: []Claim{limit}, TeamID: part("acme"), UserID: part("alice"), Feature: part("exports"), Units: 1,
+		Metadata: memory[len(memory)-2:], Key: &tiergate.UsageKey{Key: part("id"), Fingerprint: part("fingerprint")},
+	}
+	out, held, _, err := e.Reserve(t.Context(), u, time.Minute, nil)
+	if err != nil || out.Reason != tiergate.UseAllowed {
+		t.Fatal(out, err)
+	}
+	if _, err := e.Hold(t.Context(), &seats, "a"); err != nil {
+		t.Fatal(err)
+	}
+	copy(memory, strings.Repeat("!", len(memory)))
+	now, err := e.Reservation(t.Context(), "id", "")
+	if diff := cmp.Diff(held, now); err != nil || diff != "" || now.TeamID != "acme" || now.Holds[0].Bucket.Subject != "acme" || string(now.Metadata) != "{}" {
+		t.Errorf("%v, %+v, mismatch (-as made +as kept):\n%s", err, now, diff)
+	}
+	for b := range ledger.buckets {
+		if b.Subject != "acme" {
+			t.Errorf("there is a bucket %+v", b)
+		}
+	}
 }
