@@ -1,0 +1,160 @@
+package clientstest
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a script may be silent when it should say something.
+const patience = 30 * time.Second
+
+// A Script is JavaScript that Node runs in a process of its own, until it ends or the test does.
+type Script struct {
+	t          testing.TB
+	name       string
+	in         io.WriteCloser
+	lines      chan string // closed when it has said everything
+	complaints *complaints
+}
+
+// complaints are what a script writes to its standard error.
+type complaints struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (c *complaints) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(b)
+}
+
+func (c *complaints) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
+}
+
+// RunText runs a module's text as if it stood in the project's folder. Its standard input is the
+// text, so that it cannot be told anything.
+func RunText(t testing.TB, name, text string) *Script {
+	t.Helper()
+	return start(t, name, strings.NewReader(text), "--import", "./browser.mjs", "--input-type=module", "-")
+}
+
+// start runs node with arguments; without an input, Say sends lines.
+func start(t testing.TB, name string, input io.Reader, args ...string) *Script {
+	t.Helper()
+	cmd := exec.Command("node", args...)
+	cmd.Dir = folder(t)
+	cmd.Stdin = input
+	s := &Script{t: t, name: name, lines: make(chan string, 1000), complaints: new(complaints)}
+	cmd.Stderr = s.complaints
+	if input == nil {
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.in = in
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.lines)
+		for all := bufio.NewScanner(out); all.Scan(); {
+			s.lines <- all.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		for range s.lines { // until it has ended
+		}
+		_ = cmd.Wait()
+		if text := s.complaints.String(); t.Failed() && text != "" {
+			t.Logf("%s complained:\n%s", name, text)
+		}
+	})
+	return s
+}
+
+// Line waits for the next line and returns it; none is a failure.
+func (s *Script) Line() string {
+	s.t.Helper()
+	select {
+	case line, ok := <-s.lines:
+		if !ok {
+			s.t.Fatalf("%s has ended:\n%s", s.name, s.complaints)
+		}
+		return line
+	case <-time.After(patience):
+		s.t.Fatalf("%s says nothing:\n%s", s.name, s.complaints)
+	}
+	return ""
+}
+
+// Rest waits until the script has ended by itself and returns what was still to be read.
+func (s *Script) Rest() string {
+	s.t.Helper()
+	var said strings.Builder
+	for end := time.After(patience); ; {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				return said.String()
+			}
+			said.WriteString(line + "\n")
+		case <-end:
+			s.t.Fatalf("%s does not end:\n%s%s", s.name, said.String(), s.complaints)
+		}
+	}
+}
+
+// folder returns the project's folder, its packages in place. A lock keeps two tests from
+// installing at once.
+func folder(t testing.TB) string {
+	t.Helper()
+	_, self, _, _ := runtime.Caller(0)
+	folder := filepath.Dir(self)
+	for _, tool := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("this test runs the official clients and needs %s: install Node 20 or newer", tool)
+		}
+	}
+	lock, err := os.Open(filepath.Join(folder, "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := lock.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json"))
+	if err == nil && !done.ModTime().Before(wanted.ModTime()) {
+		return folder
+	}
+	npm := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	npm.Dir = folder
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci in %s: %v\n%s", folder, err, out)
+	}
+	return folder
+}
