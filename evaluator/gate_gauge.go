@@ -3,13 +3,18 @@ package evaluator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/quota"
 )
 
-// maxItems bounds one Replace.
-const maxItems = 10_000
+const (
+	// maxItems bounds one Replace.
+	maxItems = 10_000
+	// retryAway is when to ask again after nobody who counts has answered.
+	retryAway = 500 * time.Millisecond
+)
 
 // Hold puts an item into what the subject holds of the feature, when the feature is open to it
 // and there is room. A feature has one gauge: the first that the policy names for it.
@@ -76,7 +81,7 @@ func (q *question) gauge(do func(*quota.Claim) (int64, error)) (tiergate.Verdict
 	case short != nil:
 		outcome, held = quota.Outcome{Reason: tiergate.UseExhausted}, c.Amount-short.Available
 	case tiergate.CodeOf(err) == tiergate.Unavailable:
-		outcome.Reason = tiergate.UseUnavailable
+		outcome.Reason, outcome.RetryAfter = tiergate.UseUnavailable, retryAway
 		return q.conclude(&outcome, nil), nil
 	case err != nil:
 		return tiergate.Verdict{}, err

@@ -70,6 +70,9 @@ func TestGate_gauges(t *testing.T) {
 	if got := hold("ivan", "", "z"); got != "UNAVAILABLE" {
 		t.Errorf("without the ledger: %s", got)
 	}
+	if v, err := g.Replace(t.Context(), use("seats", "ivan", ""), nil); err != nil || v.RetryAfter <= 0 {
+		t.Errorf("without the ledger nobody is told when to ask again: %+v, %v", v, err)
+	}
 }
 
 // A gauge of a team needs no user, although another limit of the feature does.
