@@ -71,7 +71,7 @@ func (q *question) gauge(do func(*quota.Claim) (int64, error)) (tiergate.Verdict
 	q.verdict.Denied, q.message = "", "" // what the feature's other limits need does not matter
 	c, reason := q.gaugeClaim()
 	if reason != tiergate.UseAllowed {
-		return q.denied(reason), nil
+		return q.refused(reason), nil
 	}
 	q.take.Claims = q.claims[:1]
 	q.claims[0] = c
@@ -80,8 +80,10 @@ func (q *question) gauge(do func(*quota.Claim) (int64, error)) (tiergate.Verdict
 	switch short, _ := errors.AsType[*tiergate.ShortError](err); {
 	case short != nil:
 		outcome, held = quota.Outcome{Reason: tiergate.UseExhausted}, c.Amount-short.Available
+		q.gate.counter.Deny(&q.take, outcome.Reason)
 	case tiergate.CodeOf(err) == tiergate.Unavailable:
 		outcome.Reason, outcome.RetryAfter = tiergate.UseUnavailable, retryAway
+		q.gate.counter.Deny(&q.take, outcome.Reason)
 		return q.conclude(&outcome, nil), nil
 	case err != nil:
 		return tiergate.Verdict{}, err

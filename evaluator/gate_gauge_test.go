@@ -63,7 +63,10 @@ func TestGate_gauges(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	if diff := cmp.Diff([]tiergate.UseReason{tiergate.UseTier}, c.denied); diff != "" {
+	denied := []tiergate.UseReason{
+		tiergate.UseExhausted, tiergate.UseInvalid, tiergate.UseInvalid, tiergate.UseFlagNotFound, tiergate.UseTier, tiergate.UseFlagNotFound,
+	}
+	if diff := cmp.Diff(denied, c.denied); diff != "" {
 		t.Errorf("told of denials (-want +got):\n%s", diff)
 	}
 	c.fail = tiergate.Errorf(tiergate.Unavailable, "away")

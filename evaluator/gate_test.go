@@ -149,17 +149,17 @@ decision := {"allow": false, "reason": "weekend"}`, nil)
 		"the policy says no to a mere name":    {[]tiergate.Change{refusing}, use("exports", "bob", ""), story{Reason: "POLICY", Tier: "pro", Told: []tiergate.UseReason{"POLICY"}}},
 		"the flag is off for the subject":      {[]tiergate.Change{off}, use("x", "bob", ""), story{Reason: "TARGETING", Tier: "pro", Told: []tiergate.UseReason{"TARGETING"}}},
 		"the flag is switched off":             {nil, use("legacy-export", "bob", ""), story{Reason: "FLAG_DISABLED", Told: []tiergate.UseReason{"FLAG_DISABLED"}}},
-		"the flag is broken":                   {[]tiergate.Change{broken}, use("x", "bob", ""), story{Reason: "UNAVAILABLE"}},
-		"neither a flag nor a limit":           {nil, use("no-such", "bob", ""), story{Reason: "FLAG_NOT_FOUND"}},
-		"a flag that is no boolean and not on": {[]tiergate.Change{seats}, use("max-upload-mb", "carol", "initech"), story{Reason: "INVALID_CONTEXT", Denied: "words", Tier: "free"}},
+		"the flag is broken":                   {[]tiergate.Change{broken}, use("x", "bob", ""), story{Reason: "UNAVAILABLE", Told: []tiergate.UseReason{"UNAVAILABLE"}}},
+		"neither a flag nor a limit":           {nil, use("no-such", "bob", ""), story{Reason: "FLAG_NOT_FOUND", Told: []tiergate.UseReason{"FLAG_NOT_FOUND"}}},
+		"a flag that is no boolean and not on": {[]tiergate.Change{seats}, use("max-upload-mb", "carol", "initech"), story{Reason: "INVALID_CONTEXT", Denied: "words", Tier: "free", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
 		"a number flag with a limit":           {[]tiergate.Change{seats}, use("max-upload-mb", "ivan", ""), story{Reason: "ALLOWED", Tier: "free", Left: map[string]int64{"words": 1}, Charged: map[string]int64{"words of team initech": 1}}},
-		"several teams and none is named":      {[]tiergate.Change{all}, use("model-training", "dave", ""), story{Reason: "INVALID_CONTEXT", Denied: "model-training-at-once", Tier: "enterprise"}},
+		"several teams and none is named":      {[]tiergate.Change{all}, use("model-training", "dave", ""), story{Reason: "INVALID_CONTEXT", Denied: "model-training-at-once", Tier: "enterprise", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
 		"several teams and one is named":       {[]tiergate.Change{all}, use("model-training", "dave", "globex"), story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"model-training-monthly": 4, "model-training-at-once": 1}, Charged: map[string]int64{"model-training-monthly of team globex": 1}}},
 		"several teams and a user's limit":     {[]tiergate.Change{all, limitOf("u", "x", func(l *tiergate.Limit) { l.Scope = "user" }, map[string]*int64{"enterprise": &many})}, use("x", "dave", ""), story{Reason: "ALLOWED", Tier: "enterprise", Left: map[string]int64{"u": 999}, Charged: map[string]int64{"u of user dave": 1}}},
-		"a team that the user is not in":       {nil, use("api-calls", "carol", "acme"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free"}},
-		"a team that does not exist":           {nil, use("api-calls", "", "nowhere"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free"}},
-		"a team that is suspended":             {[]tiergate.Change{suspended}, use("api-calls", "alice", "acme"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free"}},
-		"a user's limit and no user":           {nil, use("exports", "", "globex"), story{Reason: "INVALID_CONTEXT", Denied: "exports-daily", Tier: "pro"}},
+		"a team that the user is not in":       {nil, use("api-calls", "carol", "acme"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
+		"a team that does not exist":           {nil, use("api-calls", "", "nowhere"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
+		"a team that is suspended":             {[]tiergate.Change{suspended}, use("api-calls", "alice", "acme"), story{Reason: "INVALID_CONTEXT", Denied: "api-calls-rate", Tier: "free", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
+		"a user's limit and no user":           {nil, use("exports", "", "globex"), story{Reason: "INVALID_CONTEXT", Denied: "exports-daily", Tier: "pro", Told: []tiergate.UseReason{"INVALID_CONTEXT"}}},
 		"unlimited needs no user":              {nil, use("exports", "", "acme"), story{Reason: "ALLOWED", Tier: "enterprise"}},
 		"a team for itself":                    {nil, use("api-calls", "", "globex"), story{Reason: "ALLOWED", Tier: "pro", Left: map[string]int64{"api-calls-rate": 99}, Charged: map[string]int64{"api-calls-rate of team globex": 1}}},
 		"a limit that the policy invents": {
@@ -172,7 +172,7 @@ limits := [{"key": "own", "kind": "quota", "period": "hour", "scope": "user", "a
 		"a policy that has no answer about limits": {
 			[]tiergate.Change{bundle(2, "package tiergate.limits\n\nlimits := 1 if input.attributes.never", nil)},
 			use("exports", "bob", ""),
-			story{Reason: "UNAVAILABLE", Tier: "pro"},
+			story{Reason: "UNAVAILABLE", Tier: "pro", Told: []tiergate.UseReason{"UNAVAILABLE"}},
 		},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -396,7 +396,7 @@ func TestGate_follows_revisions(t *testing.T) {
 		t.Fatalf("before there is a limit: %+v", v)
 	}
 	apply(t, e, step(2, limitOf("l", "x", nil, map[string]*int64{"pro": new(int64(3))})))
-	if v := consume(t, g, use("x", "bob", "")); !v.Allow || v.Resume.Rev != 2 || c.takes[0].Claims[0].Rev != 2 {
+	if v := consume(t, g, use("x", "bob", "")); !v.Allow || v.Resume.Rev != 2 || c.takes[1].Claims[0].Rev != 2 {
 		t.Fatalf("with a limit: %+v", v)
 	}
 	apply(t, e, step(3, tiergate.PutOf(&tiergate.Grant{ID: "g", TeamID: "globex", LimitKey: "l", Amount: 4})))

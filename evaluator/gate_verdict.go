@@ -52,12 +52,9 @@ func (q *question) room() []tiergate.LimitState {
 	return q.use.Room.Limits[:0]
 }
 
-// refused is denied, told to the Counter where it is the subject that may not.
+// refused is denied, and told to the Counter.
 func (q *question) refused(reason tiergate.UseReason) tiergate.Verdict {
-	switch reason {
-	case tiergate.UseDisabled, tiergate.UseTier, tiergate.UsePolicy, tiergate.UseTargeting:
-		q.gate.counter.Deny(&q.take, reason)
-	}
+	q.gate.counter.Deny(&q.take, reason)
 	return q.denied(reason)
 }
 
