@@ -18,6 +18,9 @@ const (
 	DefaultTarget   = "http://127.0.0.1:8016"
 	DefaultTimeout  = 2 * time.Second
 	DefaultAttempts = 3
+	// DefaultReserveTimeout is that of calls about reservations: the sidecar asks Postgres, and
+	// answers after five seconds at the latest.
+	DefaultReserveTimeout = 6 * time.Second
 )
 
 // Options say how a Client asks. The zero value asks a sidecar on this machine, without a key.
@@ -31,8 +34,8 @@ type Options struct {
 	// HTTP sends the requests; nil is one made for this client, which keeps up to 100 idle
 	// connections and follows no redirects. With a Target of "unix:" it must be nil.
 	HTTP *http.Client
-	// Timeout bounds a whole call with all its attempts; 0 is DefaultTimeout, negative is no
-	// bound but the context's.
+	// Timeout bounds a whole call with all its attempts; 0 is DefaultTimeout, and about
+	// reservations DefaultReserveTimeout; negative is no bound but the context's.
 	Timeout time.Duration
 	// Attempts is how often a call is sent in all while the sidecar cannot be reached, is
 	// not ready, or is still working on the same key; 0 is DefaultAttempts.
@@ -53,7 +56,7 @@ type Client struct {
 func New(o Options) (*Client, error) {
 	c := &Client{
 		key: o.Key, http: o.HTTP, pause: pause,
-		timeout: cmp.Or(o.Timeout, DefaultTimeout), attempts: cmp.Or(o.Attempts, DefaultAttempts),
+		timeout: o.Timeout, attempts: cmp.Or(o.Attempts, DefaultAttempts),
 	}
 	if c.attempts < 0 {
 		return nil, tiergate.FieldErrorf("Attempts", "a call is sent at least once")

@@ -273,6 +273,60 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// A call about a reservation is not given up before the sidecar has given up its ledger.
+func TestTimeout_by_default(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &transport{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}}
+		c := newClient(t, "http://sidecar", client.Options{HTTP: &http.Client{Transport: tr}})
+		for want, ask := range map[time.Duration]func() error{
+			client.DefaultTimeout: func() error {
+				_, err := c.Consume(t.Context(), client.Use{Feature: "x"})
+				return err
+			},
+			client.DefaultReserveTimeout: func() error {
+				_, err := c.Commit(t.Context(), "job", client.Actual{})
+				return err
+			},
+		} {
+			start := time.Now()
+			if err := ask(); tiergate.CodeOf(err) != tiergate.Unavailable || time.Since(start) != want {
+				t.Errorf("%v after %v, want Unavailable after %v", err, time.Since(start), want)
+			}
+		}
+	})
+}
+
+// With a time shorter than one call may take, a job is told that its reservation does not hold
+// any more when its time is over, and not when the call is.
+func TestHold_is_lost_in_time(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(time.Now)
+		answer := s.answer
+		s.answer = func(n int, r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/extend") {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return answer(n, r)
+		}
+		c := newClient(t, "http://sidecar", client.Options{HTTP: &http.Client{Transport: s}})
+		start := time.Now()
+		h, _, err := c.Hold(t.Context(), client.Use{Feature: "train"}, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if <-h.Lost(); time.Since(start) != time.Second {
+			t.Errorf("it is lost after %v", time.Since(start))
+		}
+		if _, err := h.Release(t.Context()); err != nil && tiergate.CodeOf(err) != tiergate.Gone {
+			t.Errorf("release: %v", err)
+		}
+	})
+}
+
 func newClient(t *testing.T, target string, o client.Options) *client.Client {
 	t.Helper()
 	o.Target = target

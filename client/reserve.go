@@ -36,12 +36,13 @@ type Hold struct {
 
 // Reserve holds what a use would take, for at most ttl (a second to seven days; 0 is five
 // minutes) unless it is extended. The use's IdempotencyKey is the reservation's id:
-// letters, digits and . _ ~ -; "" mints one. The Reservation has no ID when the Decision denies.
+// letters, digits and . _ ~ -; "" mints one. The Reservation has no ID when the Decision denies. An
+// id whose reservation is settled is Conflict, or Gone when it has expired.
 func (c *Client) Reserve(ctx context.Context, u Use, ttl time.Duration) (Reservation, Decision, error) {
 	q := u.taking()
 	q.ID, q.IdempotencyKey, q.TTL = q.IdempotencyKey, "", ttl.Milliseconds()
 	var d decision
-	header, err := c.send(ctx, message{method: http.MethodPost, path: "/v1/reservations?reflect=1", body: q}, &d)
+	header, err := c.send(ctx, message{method: http.MethodPost, path: "/v1/reservations?reflect=1", body: q, reserves: true}, &d)
 	if err != nil {
 		return Reservation{}, Decision{}, err
 	}
@@ -91,7 +92,7 @@ func (c *Client) about(ctx context.Context, method, id, action string, body any)
 			Actual *int64
 		}
 	}
-	_, err := c.send(ctx, message{method: method, path: "/v1/reservations/" + url.PathEscape(id) + action, body: body}, &out)
+	_, err := c.send(ctx, message{method: method, path: "/v1/reservations/" + url.PathEscape(id) + action, body: body, reserves: true}, &out)
 	r := out.Reservation.Reservation
 	switch {
 	case out.Reservation.Actual != nil:
@@ -159,7 +160,9 @@ func (h *Held) beat(ctx context.Context, ttl time.Duration, sure time.Time) {
 	defer h.stop()
 	for h.client.pause(ctx, ttl/3) == nil {
 		sent := time.Now()
-		_, err := h.client.Extend(ctx, h.Reservation.ID, ttl)
+		bound, cancel := context.WithDeadline(ctx, sure.Add(ttl))
+		_, err := h.client.Extend(bound, h.Reservation.ID, ttl)
+		cancel()
 		switch {
 		case err == nil:
 			sure = sent

@@ -94,7 +94,7 @@ type Limit struct {
 	Key      string
 	Kind     tiergate.LimitKind
 	Amount   int64 // what is allowed in all
-	Min, Max int64 // what is left: Min surely, up to Max if others give back what they hold
+	Min, Max int64 // what was left at AsOf: Min, and up to Max if others give back what they held
 	Exact    bool
 	AsOf     time.Time     // when that was so; zero when nobody knows what is left
 	ResetsIn time.Duration // until the next period; negative is never

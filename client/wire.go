@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ type message struct {
 	method, path string
 	body         any  // nil is none
 	again        bool // a Conflict says that the same call is still being worked on
+	reserves     bool // it is about a reservation
 }
 
 // send sends a message until it is answered, at most as often as the options say, and decodes
@@ -39,9 +41,9 @@ func (c *Client) send(ctx context.Context, m message, out any) (http.Header, err
 			return nil, &Error{Code: tiergate.Invalid, Message: "the question cannot be written as JSON", Err: err}
 		}
 	}
-	if c.timeout > 0 {
+	if timeout := c.timeoutOf(m); timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
 	bound := firstPause
@@ -55,6 +57,13 @@ func (c *Client) send(ctx context.Context, m message, out any) (http.Header, err
 		}
 		bound = min(2*bound, longestPause)
 	}
+}
+
+func (c *Client) timeoutOf(m message) time.Duration {
+	if m.reserves {
+		return cmp.Or(c.timeout, DefaultReserveTimeout)
+	}
+	return cmp.Or(c.timeout, DefaultTimeout)
 }
 
 func worthAgain(m message, err error) bool {
