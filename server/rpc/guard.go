@@ -45,14 +45,15 @@ func (s *Server) unary(sv Service, run grpc.MethodHandler, observe func(int)) gr
 // server, too, and then its status is UNAVAILABLE, whatever it returns: a client that is told
 // OK takes it for the end of all there is, and does not come back.
 func (s *Server) streaming(sv Service, run grpc.StreamHandler, observe func(int)) grpc.StreamHandler {
+	underWay, most := s.streamsOf(sv)
 	return func(impl any, ss grpc.ServerStream) (err error) {
 		defer func() { _, err = s.finish(recover(), sv.Door, observe, nil, err) }()
 		ctx, err := admit(ss.Context(), sv.Credential)
 		if err != nil {
 			return err
 		}
-		defer s.streams.Add(-1)
-		if s.streams.Add(1) > s.maxStreams() {
+		defer underWay.Add(-1)
+		if underWay.Add(1) > most {
 			return errCrowded
 		}
 		ctx, stop := context.WithCancel(ctx)

@@ -31,7 +31,7 @@ func healthOf(ready func() bool, services []Service) Service {
 	for _, sv := range services {
 		h.names = append(h.names, sv.Desc.ServiceName)
 	}
-	return Service{Desc: &grpc_health_v1.Health_ServiceDesc, Impl: h, Door: "health"}
+	return Service{Desc: &grpc_health_v1.Health_ServiceDesc, Impl: h, Door: "health", own: true}
 }
 
 func (h *health) status() grpc_health_v1.HealthCheckResponse_ServingStatus {
@@ -89,7 +89,7 @@ func (s *Server) reflect() { reflection.Register(reflected{s}) }
 type reflected struct{ *Server }
 
 func (r reflected) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	r.grpc.RegisterService(r.guard(Service{Desc: desc, Impl: impl, Door: "reflection"}), impl)
+	r.grpc.RegisterService(r.guard(Service{Desc: desc, Impl: impl, Door: "reflection", own: true}), impl)
 }
 
 func (r reflected) GetServiceInfo() map[string]grpc.ServiceInfo { return r.grpc.GetServiceInfo() }

@@ -32,6 +32,8 @@ const (
 	readBuffer = 4 << 10
 	// helloTime is how long a connection may take to say what it speaks.
 	helloTime = 5 * time.Second
+	// maxLooks is how many streaming calls of health and reflection there may be at once.
+	maxLooks = 1000
 	// pingEvery is how often a client may ping us: there are some that do so to find out
 	// that a proxy has dropped them.
 	pingEvery = 5 * time.Second
@@ -65,6 +67,8 @@ type Service struct {
 	// Strict refuses JSON with members that the service does not know: a mistyped one would
 	// silently change what is asked.
 	Strict bool
+
+	own bool // it is the Server's: its streams take no room from others, since they need no key
 }
 
 // Protocols are those of a TLS listener, in the order for listen.Options: a browser, which
@@ -85,6 +89,7 @@ type Server struct {
 	end    context.CancelFunc
 
 	streams atomic.Int64 // streaming calls under way
+	looks   atomic.Int64 // those of our own services
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // nil once all are closed
@@ -139,4 +144,10 @@ func (s *Server) observer(door string) func(int) {
 
 func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, DefaultMaxConns) }
 
-func (s *Server) maxStreams() int64 { return int64(cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams)) }
+// streamsOf returns how many streaming calls of a service's kind are under way, and may be.
+func (s *Server) streamsOf(sv Service) (underWay *atomic.Int64, most int64) {
+	if sv.own {
+		return &s.looks, maxLooks
+	}
+	return &s.streams, int64(cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams))
+}

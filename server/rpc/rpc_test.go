@@ -456,6 +456,13 @@ func TestServer_bounds_connections_and_streams(t *testing.T) {
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a second stream: %v", err)
 	}
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Errorf("who watches the health beside it: %v", err)
+	}
 	cancel()
 	if err := <-e.ended; err == nil {
 		t.Error("the context of the stream has not ended")
