@@ -2,6 +2,7 @@ package decision
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +36,10 @@ func (d *door) many(ctx *fasthttp.RequestCtx, c *call) error {
 		return tiergate.FieldErrorf("items", "items are not an array")
 	}
 	err = d.askBatch(context.Background(), c, items.Len(), func(i int) (tiergate.Value, error) {
-		return items.Index(i), object("items", items.Index(i))
+		if it := items.Index(i); it.Kind() == tiergate.ObjectValue {
+			return it, nil
+		}
+		return tiergate.Value{}, object("items["+strconv.Itoa(i)+"]", items.Index(i))
 	})
 	if err == nil {
 		d.answerBatch(ctx, c)

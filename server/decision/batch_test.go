@@ -36,9 +36,12 @@ func TestBatch_answers_each_item(t *testing.T) {
 		}
 		short = append(short, fmt.Sprintf("%s %v", it.Feature, *it.Allow))
 	}
-	want := []string{"x true", "400 cost", "tier false", "422 ", "400 items", "500 ", "exports true"}
+	want := []string{"x true", "400 cost", "tier false", "422 ", "400 items[4]", "500 ", "exports true"}
 	if !slices.Equal(short, want) {
 		t.Errorf("got  %q\nwant %q", short, want)
+	}
+	if it := answer.Items[4]; it.Error == nil || it.Error.Detail != "items[4] is not an object" {
+		t.Errorf("the item that is a number: %+v", it.Error)
 	}
 	if answer.Revision != "01234567-7" || got.header.Get("Tiergate-Revision") != "01234567-7" {
 		t.Errorf("revision %q", answer.Revision)

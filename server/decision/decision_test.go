@@ -211,11 +211,17 @@ func TestBadQuestions_are_refused(t *testing.T) {
 		"null":                         {"check", `null`, 400, ""},
 		"too deep":                     {"check", `{"feature":"x","attributes":{"a":` + deep + `}}`, 400, ""},
 		"not UTF-8":                    {"check", "{\"feature\":\"\xff\"}", 400, ""},
+		"half a character":             {"check", `{"feature":"x","subject":{"user":"\ud800"}}`, 400, ""},
+		"the other half":               {"check", `{"feature":"x","metadata":{"a":"\udc00\ud800"}}`, 400, ""},
+		"half and another escape":      {"check", `{"feature":"x","subject":{"user":"\ud83d\n"}}`, 400, ""},
+		"an escape of nothing":         {"check", `{"feature":"\q"}`, 400, ""},
+		"a short escape":               {"check", `{"feature":"\u12"}`, 400, ""},
 		"too large":                    {"check", `{"feature":"` + strings.Repeat("x", 1_000_001) + `"}`, 413, ""},
 		"a batch of too many":          {"batch/check", `{"items":[` + strings.Repeat(`{"feature":"x"},`, 100) + `{"feature":"x"}]}`, 400, "items"},
 		"a batch without items":        {"batch/check", `{}`, 400, "items"},
 		"a batch that is one question": {"batch/check", `{"feature":"x"}`, 400, "feature"},
 		"a batch of an object":         {"batch/check", `{"items":{}}`, 400, "items"},
+		"half an encoded byte":         {"check?reflect=%z1", `{"feature":"x"}`, 400, ""},
 		"unknown parameter":            {"check?reflekt=1", `{"feature":"x"}`, 400, "reflekt"},
 		"a parameter of another door":  {"check?mode=consume", `{"feature":"x"}`, 400, "mode"},
 		"reflect is yes":               {"check?reflect=yes", `{"feature":"x"}`, 400, "reflect"},
@@ -234,6 +240,15 @@ func TestBadQuestions_are_refused(t *testing.T) {
 	}
 	if len(g.uses) != 0 {
 		t.Errorf("the gate was asked %q", g.uses)
+	}
+}
+
+// Escapes are the characters that they stand for.
+func TestQuestion_escapes(t *testing.T) {
+	addr, g := serve(t, nil)
+	got := ask(t, addr, post("/v1/check", `{"feature":"\u0061\/\\u","subject":{"user":"j\u00fcrgen \ud83d\ude00"},"attributes":{"a\"":"\b\f\n\r\t"}}`))
+	if want := `check default/a/\u by jürgen 😀 of - cost 0`; got.status != 200 || len(g.uses) != 1 || g.uses[0] != want {
+		t.Errorf("%d, the gate was asked %q, want %q", got.status, g.uses, want)
 	}
 }
 

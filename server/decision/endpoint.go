@@ -1,6 +1,8 @@
 package decision
 
 import (
+	"bytes"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -167,6 +169,9 @@ func (c *call) readQuery(ctx *fasthttp.RequestCtx, known []string) error {
 	if len(ctx.URI().QueryString()) == 0 {
 		return nil
 	}
+	if err := checkPercents(ctx.URI().QueryString()); err != nil {
+		return err
+	}
 	seen := uint(0)
 	for name, value := range ctx.QueryArgs().All() {
 		i := index(known, name)
@@ -189,6 +194,21 @@ func (c *call) readQuery(ctx *fasthttp.RequestCtx, known []string) error {
 		}
 	}
 	return nil
+}
+
+// checkPercents refuses a percent sign in a query that encodes no byte: it would be taken for
+// itself, and the question be another one.
+func checkPercents(query []byte) error {
+	for {
+		i := bytes.IndexByte(query, '%')
+		if i < 0 {
+			return nil
+		}
+		query = query[i+1:]
+		if _, err := strconv.ParseUint(server.View(query[:min(len(query), 2)]), 16, 8); err != nil || len(query) < 2 {
+			return tiergate.Errorf(tiergate.Invalid, "the query has a percent sign that encodes no byte")
+		}
+	}
 }
 
 // index is slices.Index for a name that is not a string yet.

@@ -97,6 +97,8 @@ func TestProxy_denies(t *testing.T) {
 		"two parameters": {"feature=x&user=a&user=b", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the parameter user comes twice"}}},
 		"control":        {"feature=a%0Ab", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"feature has a control character"}}},
 		"not UTF-8":      {"feature=x&user=%ff", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"user is not UTF-8"}}},
+		"no encoding":    {"feature=%zz", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the query has a percent sign that encodes no byte"}}},
+		"half a percent": {"feature=x&user=100%", nil, 400, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the query has a percent sign that encodes no byte"}}},
 		"key may not":    {"feature=x&mode=consume", nil, 500, http.Header{"Tiergate-Reason": {"ERROR"}, "Tiergate-Message": {"the proxy's API key is refused"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -107,7 +107,7 @@ func (c *call) parse(ctx *fasthttp.RequestCtx, optional bool) (tiergate.Value, e
 	case c.parser.Repeated():
 		return doc, tiergate.Errorf(tiergate.Invalid, "an object in the body has the same member twice")
 	}
-	return doc, nil
+	return doc, checkEscapes(body)
 }
 
 // read makes q of an object that asks. A member that is null is as one that is not there.
