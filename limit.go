@@ -2,6 +2,7 @@ package tiergate
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,8 +68,8 @@ func (l *Limit) Validate() error {
 	if !ok {
 		return FieldErrorf("kind", "kind %q is none of quota, rate, concurrency, gauge", l.Kind)
 	}
-	if !slices.Contains(periods, l.Period) {
-		return FieldErrorf("period", "a %s limit cannot have period %q", l.Kind, l.Period)
+	if err := validPeriod(l.Kind, l.Period, periods); err != nil {
+		return err
 	}
 	if l.Scope != "team" && l.Scope != "user" {
 		return FieldErrorf("scope", "scope %q is neither team nor user", l.Scope)
@@ -86,6 +87,16 @@ func (l *Limit) Validate() error {
 		return err
 	}
 	return l.validateAmounts()
+}
+
+func validPeriod(kind LimitKind, period string, allowed []string) error {
+	switch {
+	case slices.Contains(allowed, period):
+		return nil
+	case allowed[0] == "":
+		return FieldErrorf("period", "a %s limit has no period", kind)
+	}
+	return FieldErrorf("period", "period %q of a %s is none of %s", period, kind, strings.Join(allowed, ", "))
 }
 
 func (l *Limit) validateAnchor() error {

@@ -59,6 +59,26 @@ func TestLimit_Validate(t *testing.T) {
 	}
 }
 
+// A period that a limit cannot have is refused with those that it can have.
+func TestLimit_Validate_tells_the_periods(t *testing.T) {
+	for _, c := range []struct {
+		kind   tiergate.LimitKind
+		period string
+		want   string
+	}{
+		{tiergate.Quota, "fortnight", `period "fortnight" of a quota is none of hour, day, week, month, year, lifetime`},
+		{tiergate.Quota, "", `period "" of a quota is none of hour, day, week, month, year, lifetime`},
+		{tiergate.Rate, "hour", `period "hour" of a rate is none of second, minute`},
+		{tiergate.Gauge, "day", "a gauge limit has no period"},
+		{tiergate.Concurrency, "day", "a concurrency limit has no period"},
+	} {
+		l := tiergate.Limit{Key: "k", Feature: "f", Kind: c.kind, Scope: "team", Period: c.period}
+		if err := l.Validate(); err == nil || err.Error() != c.want {
+			t.Errorf("a %s by the %q: %v, want %s", c.kind, c.period, err, c.want)
+		}
+	}
+}
+
 // What a limit says about the time when nobody can be asked is read strictly.
 func TestParseFallback(t *testing.T) {
 	for text, want := range map[string]tiergate.Fallback{
