@@ -64,7 +64,7 @@ func clientQuestions(toggle, text, fraction string) []clientQuestion {
 // A clientStory is what is one provider's own. All of it is told in docs/clients.
 type clientStory struct {
 	name     string
-	keeps    bool              // STATIC answers, which are CACHED from the second time on
+	keeps    bool              // STATIC answers, which are CACHED from the second time on, and whatever type is asked for
 	mistakes map[string]string // flags whose code default it takes for an error, and its code
 	events   bool              // it tells of changes
 	names    bool              // and of which flags
@@ -122,6 +122,10 @@ func TestClients_of_npm_live_with_a_sidecar(t *testing.T) {
 	}
 	each("answers", func(s clientStory, t *testing.T, c *clientstest.Client) {
 		s.right(t, c, clientQuestions("off", "a", "half"))
+		got := c.Ask(clientstest.Question{Type: "boolean", Flag: "text", Fallback: true, Context: alice})
+		if confused := got.Value != true; confused != s.keeps {
+			t.Errorf("asked for a boolean, it says %v of a string; what is kept has no type, says docs/clients", got.Value)
+		}
 		if c.Track("exports", alice) {
 			t.Error("it sends what is tracked, which docs/clients denies")
 		}
