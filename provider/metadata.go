@@ -2,7 +2,8 @@ package provider
 
 import (
 	"encoding/json"
-	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/open-feature/go-sdk/openfeature"
 
@@ -10,20 +11,20 @@ import (
 	"github.com/tiergate/tiergate/evaluator"
 )
 
-// mostKept is how many metadata a shelf keeps: a policy may give everybody a reason of their own.
-const mostKept = 1 << 15
+// slots is how many metadata a shelf keeps.
+const slots = 1 << 10
 
 // A shelf keeps the metadata of answers of one generation, which are mostly the same: the SDK
 // copies what it is given. Safe for concurrent use.
 type shelf struct {
 	of       *evaluator.Generation
 	stale    bool
+	timeless bool // time alone changes no answer
 	set      string
 	revision string
 	version  string // of flags that have none of their own
 
-	mu   sync.RWMutex
-	kept map[label]openfeature.FlagMetadata
+	kept [slots]atomic.Pointer[labelled]
 }
 
 // A label is what the metadata of an answer depends on within one generation.
@@ -32,13 +33,25 @@ type label struct {
 	denied                      bool
 }
 
+type labelled struct {
+	label    label
+	metadata openfeature.FlagMetadata
+}
+
+// slot is where a label is kept. The texts of one generation stay where they are in memory, so
+// that their places tell them apart at no cost; where they are elsewhere something is made twice.
+func (l *label) slot() uintptr {
+	flag, tier := uintptr(unsafe.Pointer(unsafe.StringData(l.flag))), uintptr(unsafe.Pointer(unsafe.StringData(l.tier)))
+	return (flag>>3 ^ flag>>13 ^ tier>>2 ^ tier>>9) % slots
+}
+
 // shelfOf returns the shelf of the generation in force.
 func (p *Provider) shelfOf(g *evaluator.Generation) *shelf {
 	s, stale := p.shelf.Load(), p.stale.Load()
 	if s != nil && s.of == g && s.stale == stale {
 		return s
 	}
-	next := &shelf{of: g, stale: stale, set: p.set, revision: g.Resume().Revision(), kept: map[label]openfeature.FlagMetadata{}}
+	next := &shelf{of: g, stale: stale, timeless: g.Steps(p.set) == tiergate.StepNever, set: p.set, revision: g.Resume().Revision()}
 	if next.version = next.revision; p.stream != nil {
 		if version := p.stream.version.Load(); version != nil {
 			next.version = *version
@@ -56,19 +69,13 @@ func (s *shelf) metadataOf(d *tiergate.Decision) openfeature.FlagMetadata {
 	if d.Denied {
 		l.reason, l.upgrade = d.DenyReason, d.Upgrade
 	}
-	s.mu.RLock()
-	m, ok := s.kept[l]
-	s.mu.RUnlock()
-	if ok {
-		return m
+	kept := &s.kept[l.slot()]
+	if e := kept.Load(); e != nil && e.label == l {
+		return e.metadata
 	}
-	m = s.make(d)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.kept) < mostKept {
-		s.kept[l] = m
-	}
-	return m
+	e := &labelled{l, s.make(d)}
+	kept.Store(e)
+	return e.metadata
 }
 
 // make makes the metadata of an answer: the flag's own, flagSetId and version if it has none of

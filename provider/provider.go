@@ -134,6 +134,9 @@ func (p *Provider) Track(ctx context.Context, event string, c openfeature.Evalua
 // LostEvents is how many tracked events were not recorded and never will be.
 func (p *Provider) LostEvents() uint64 { return p.tracker.LostEvents() }
 
+// noTime is the time where nobody looks at it: to read the clock takes as long as to find a flag.
+var noTime = time.Unix(0, 0)
+
 // decide answers from the generation in force.
 func (p *Provider) decide(flag string, flat openfeature.FlattenedContext) sdk.Outcome {
 	g := p.engine.Current()
@@ -145,12 +148,17 @@ func (p *Provider) decide(flag string, flat openfeature.FlattenedContext) sdk.Ou
 	if err := c.Read(flat); err != nil {
 		return sdk.Failed(tiergate.InvalidContext, err.Error())
 	}
-	d := g.Decide(&tiergate.Request{Set: p.set, Flag: flag, UserID: c.UserID, TeamID: c.TeamID, Attributes: c.Attributes})
+	shelf := p.shelfOf(g)
+	req := tiergate.Request{Set: p.set, Flag: flag, UserID: c.UserID, TeamID: c.TeamID, Attributes: c.Attributes}
+	if req.Now = noTime; !shelf.timeless {
+		req.Now = time.Now()
+	}
+	d := g.Decide(&req)
 	var o sdk.Outcome
 	o.Value, o.Variant, o.Reason = d.Value, d.Variant, openfeature.Reason(d.Reason)
 	if d.ErrorCode != "" {
 		o.Fail(d.ErrorCode, d.ErrorDetails)
 	}
-	o.FlagMetadata = p.shelfOf(g).metadataOf(&d)
+	o.FlagMetadata = shelf.metadataOf(&d)
 	return o
 }

@@ -64,22 +64,34 @@ func (c *Context) Read(flat openfeature.FlattenedContext) error {
 	if len(flat) > MaxAttributes {
 		return fmt.Errorf("the context has more than %d members", MaxAttributes)
 	}
-	var err error
-	if c.Attributes, err = c.object(flat, 1); err != nil {
-		return err
+	items, keys := room(&c.items, len(flat)), room(&c.keys, len(flat))
+	n := 0
+	for k, x := range flat {
+		v, err := c.value(x, 1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+		switch k {
+		case openfeature.TargetingKey:
+			c.UserID, err = idOf(k, v)
+		case "teamId":
+			c.TeamID, err = idOf(k, v)
+		}
+		if err != nil {
+			return err
+		}
+		keys[n], items[n] = k, v
+		n++
 	}
-	if c.UserID, err = idOf(flat, openfeature.TargetingKey); err != nil {
-		return err
-	}
-	c.TeamID, err = idOf(flat, "teamId")
-	return err
+	c.Attributes = c.holder().Object(keys[:n], items[:n])
+	return nil
 }
 
-func idOf(flat openfeature.FlattenedContext, name string) (string, error) {
-	switch id := flat[name].(type) {
-	case string:
-		return id, nil
-	case nil:
+func idOf(name string, v tiergate.Value) (string, error) {
+	switch v.Kind() {
+	case tiergate.StringValue:
+		return v.Text(), nil
+	case tiergate.Null:
 		return "", nil
 	}
 	return "", fmt.Errorf("%s is not a string", name)
