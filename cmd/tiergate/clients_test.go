@@ -35,7 +35,7 @@ func TestClients_guides_show_what_runs(t *testing.T) {
 	shown := map[string]bool{}
 	for _, guide := range guides {
 		if filepath.Base(guide) == "go.md" {
-			continue // its code is compiled with package provider
+			continue // Go in pieces, which package provider has tests of
 		}
 		for _, block := range codeOf(t, guide) {
 			name := exampleWith(t, block)
