@@ -1,7 +1,7 @@
 // Command bench measures what tiergate promises, side by side with floors, and prints
 // beside each figure what it must be. Figures of servers are CPU time per request (user
 // and system), the steadiest there is: processes pinned to one core, under load from the
-// other. Usage: go run . [-quick] [door|grpc|rooms|usage|feed|start|proofs]…
+// other. Usage: go run . [-quick] [door|grpc|rooms|provider|usage|streams|feed|start|proofs]…
 package main
 
 import (
@@ -43,14 +43,14 @@ type section struct {
 }
 
 func (b *bencher) sections() []section {
-	return []section{{"door", b.door}, {"grpc", b.grpc}, {"rooms", b.rooms}, {"usage", b.usage}, {"streams", b.streams}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
+	return []section{{"door", b.door}, {"grpc", b.grpc}, {"rooms", b.rooms}, {"provider", b.provider}, {"usage", b.usage}, {"streams", b.streams}, {"feed", b.feed}, {"start", b.start}, {"proofs", b.proofs}}
 }
 
 func main() {
 	log.SetFlags(0)
 	quick := flag.Bool("quick", false, "small numbers, to see that everything runs: the figures mean little")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-quick] [door|grpc|rooms|usage|feed|start|proofs]…")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-quick] [door|grpc|rooms|provider|usage|streams|feed|start|proofs]…")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
