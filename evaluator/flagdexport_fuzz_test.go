@@ -43,14 +43,14 @@ func FuzzExport(f *testing.F) {
 		if !utf8.ValidString(doc.JSON) {
 			t.Fatalf("the document is no text: %q", doc.JSON)
 		}
+		if len(e.Quarantined()) > 0 { // perhaps for a name that no file may have either
+			return
+		}
 		req := &tiergate.Request{
 			Set: flag.Set, Flag: flag.Name, UserID: "alice", Now: now,
 			Attributes: value(t, `{"targetingKey":"alice","tier":"pro","country":"NL"}`),
 		}
 		ours := e.Generation().Decide(req)
-		if ours.ErrorCode == tiergate.ParseError {
-			return
-		}
 		theirs, ok := variantOf(t, doc, req, "pro")
 		switch {
 		case !ok:

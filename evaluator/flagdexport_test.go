@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,9 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/evaluator/targeting"
+	"github.com/tiergate/tiergate/internal/conformance"
 	"github.com/tiergate/tiergate/internal/flagd"
+	"github.com/tiergate/tiergate/policy"
 )
 
 func export(tb testing.TB, e *evaluator.Engine, set string) *tiergate.FlagDocument {
@@ -231,9 +234,62 @@ func TestExport_remakes_what_changed_only(t *testing.T) {
 	if export(t, e, "") == before {
 		t.Error("another flag made no other document")
 	}
+	before = export(t, e, "")
+	apply(t, e, step(5, bundle(1, denyAll, nil)))
+	denied := export(t, e, "")
+	if len(denied.Withheld) == 0 {
+		t.Errorf("under a policy that denies everything the document is %s", denied.JSON)
+	}
+	apply(t, e, step(6, bundle(2, "", nil)))
+	if after := export(t, e, ""); after.JSON != before.JSON {
+		t.Errorf("under the built-in policy again the document is %s", after.JSON)
+	}
 	none := export(t, e, "no-such-set")
 	if want := `{"flags":{},"metadata":{"flagSetId":"no-such-set",`; !strings.HasPrefix(none.JSON, want) {
 		t.Errorf("a set that does not exist is %s", none.JSON)
+	}
+}
+
+// What the policy has no time to say is withheld for now, and the document says so.
+func TestExport_is_incomplete_while_the_policy_has_no_time(t *testing.T) {
+	e := evaluator.New(evaluator.Options{Policy: policy.Settings{Deadline: 1}})
+	const slow = `package tiergate.access
+
+digits := [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+decision := {"allow": true, "reason": "r"} if {
+	count([1 | some a in digits; some b in digits; some c in digits; some d in digits; some e in digits; a + b + c + d + e > 44]) == 1
+}
+`
+	apply(t, e, whole(1, append(conformance.Demo(), bundle(1, slow, nil), boolean("x", nil))...))
+	doc := export(t, e, "")
+	if got := exported(t, doc, "x"); !doc.Incomplete || !strings.Contains(got, `"withheld":"policy"`) {
+		t.Errorf("incomplete is %v, and the flag %s", doc.Incomplete, got)
+	}
+}
+
+// Documents are whole, and the last one is of the last revision, however many ask meanwhile.
+func TestExport_while_revisions_come(t *testing.T) {
+	e := demo(t)
+	const last = 200
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for n := int64(0); n < last; {
+				n = e.Current().Resume().Rev
+				doc, err := e.Export("")
+				if err != nil || !json.Valid([]byte(doc.JSON)) {
+					t.Errorf("at revision %d: %v, %v", n, doc, err)
+				}
+			}
+		})
+	}
+	for rev := int64(2); rev <= last; rev++ {
+		apply(t, e, step(rev, boolean("x", func(f *tiergate.Flag) { f.Metadata = map[string]any{"rev": rev} })))
+	}
+	asking.Wait()
+	if got := exported(t, export(t, e, ""), "x"); !strings.Contains(got, `{"rev":200}`) {
+		t.Errorf("the flag is %s", got)
 	}
 }
 
@@ -373,4 +429,30 @@ func (d *document) variant(name string, req *tiergate.Request, tier string) stri
 		return ""
 	}
 	return variant
+}
+
+// BenchmarkExport makes the document of a set anew, as after each change of it.
+func BenchmarkExport(b *testing.B) {
+	for _, n := range []int{1_000, 10_000} {
+		var flags []tiergate.Change
+		flag := func(i int, percentage float64) tiergate.Change {
+			return boolean(name("feature", i), func(f *tiergate.Flag) { f.Rules.Tiers, f.Rules.Percentage = []string{"pro"}, percentage })
+		}
+		for i := range n {
+			flags = append(flags, flag(i, 25))
+		}
+		e := demo(b, flags...)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			rev := e.Current().Resume().Rev
+			for b.Loop() {
+				b.StopTimer()
+				rev++
+				apply(b, e, step(rev, flag(0, float64(rev%100))))
+				b.StartTimer()
+				if _, err := e.Export(""); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
