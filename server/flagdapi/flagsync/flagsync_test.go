@@ -25,8 +25,11 @@ func TestSyncFlags_sends_each_document_once(t *testing.T) {
 	if got := next(t, stream); got != "one" {
 		t.Errorf("the first document is %q", got)
 	}
+	<-f.asked
 	f.put("default", "one")
+	<-f.asked // and it was the same
 	f.put("other", "else")
+	<-f.asked
 	f.put("default", "two")
 	if got := next(t, stream); got != "two" {
 		t.Errorf("after nothing, something of another set, and a change: %q", got)
