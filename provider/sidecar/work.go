@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	looksEvery = 10 * time.Second
 	// checksApart is how often a sidecar is asked that leaves questions unanswered.
 	checksApart = time.Second
+	// spread is over how long the clients of a sidecar come back whose streams end at the same time.
+	spread = 500 * time.Millisecond
 	// lasting is how long a stream is there when it counts as one that works.
 	lasting = 5 * time.Second
 )
@@ -71,9 +74,10 @@ func (c *contact) keep(ctx context.Context) {
 		began := time.Now()
 		err = c.follow(ctx, address, r.at)
 		c.provider.options.Log.Debug("event stream ended", "error", err)
-		if time.Since(began) >= lasting {
+		if time.Since(began) >= lasting { // one that has ended may be connected again, but not by all who had one at once
 			broken.Reset()
-			continue // at once: one that has ended may be connected again
+			c.pause(ctx, rand.N(spread))
+			continue
 		}
 		c.pause(ctx, longer(broken.Next(), err))
 	}
