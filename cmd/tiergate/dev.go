@@ -105,7 +105,7 @@ tiergate is ready.
 
   OFREP        http://%s/ofrep/v1/evaluate/flags/new-dashboard
   decisions    http://%s/v1/consume
-  gRPC         %s   (flagd.evaluation.v1 and .v2, also as Connect)
+  gRPC         %s   (flagd.evaluation.v1 and .v2, tiergate.v1; also as Connect)
   flagd sync   %s   (for flagd's in-process providers)
   admin API    http://%s/api/features   (documentation at /docs)
   health       http://%s/status

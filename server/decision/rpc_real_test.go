@@ -3,6 +3,7 @@ package decision_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -273,24 +274,28 @@ func TestRPC_gauges(t *testing.T) {
 	if r, err := client.ReplaceGauge(t.Context(), &tiergatev1.ReplaceGaugeRequest{Question: q}); err != nil || r.Verdict.Limits[0].RemainingMin != 5 {
 		t.Errorf("no seats: %v, %v", r, err)
 	}
-	_, err = client.ReplaceGauge(t.Context(), &tiergatev1.ReplaceGaugeRequest{Question: q, Items: make([]string, 200_000)})
-	if _, field, _ := detailsOf(status.Convert(err)); status.Code(err) != codes.InvalidArgument || field != "items" {
-		t.Errorf("far too many: %v", err)
+	for _, n := range []int{decision.MaxGaugeItems + 1, 200_000} {
+		_, err := client.ReplaceGauge(t.Context(), &tiergatev1.ReplaceGaugeRequest{Question: q, Items: slices.Repeat([]string{"u"}, n)})
+		if _, field, _ := detailsOf(status.Convert(err)); status.Code(err) != codes.InvalidArgument || field != "items" {
+			t.Errorf("%d items: %v", n, err)
+		}
 	}
 }
 
 // Many calls at once, alone and in batches and over both doors, get exactly as much as there is,
-// and see nothing of each other.
+// each with an id of its own that stays what it is.
 func TestRPC_never_too_much(t *testing.T) {
 	cfg := realConfig(t)
 	http, service := decision.New(cfg), decision.NewService(cfg)
 	var mu sync.Mutex
-	allowed := int64(0)
+	allowed := 0
+	var verdicts []*tiergatev1.Verdict // as they are when all calls are over
 	count := func(v *tiergatev1.Verdict) {
 		mu.Lock()
 		defer mu.Unlock()
 		if v.GetAllow() {
 			allowed++
+			verdicts = append(verdicts, v)
 		}
 	}
 	var all sync.WaitGroup
@@ -319,7 +324,7 @@ func TestRPC_never_too_much(t *testing.T) {
 					}
 				default:
 					_, s := talk(t, http, "consume", `{"feature":"exports","subject":{"user":"bob"}}`)
-					count(&tiergatev1.Verdict{Allow: s.Allow})
+					count(&tiergatev1.Verdict{Allow: s.Allow, DecisionId: s.DecisionID})
 				}
 			}
 		})
@@ -327,6 +332,13 @@ func TestRPC_never_too_much(t *testing.T) {
 	all.Wait()
 	if allowed != 50 {
 		t.Errorf("%d of 50 exports were allowed", allowed)
+	}
+	ids := map[string]bool{}
+	for _, v := range verdicts {
+		ids[v.DecisionId] = true
+	}
+	if len(ids) != len(verdicts) {
+		t.Errorf("%d uses have %d ids", len(verdicts), len(ids))
 	}
 }
 
