@@ -18,7 +18,7 @@ const (
 // leastGarbage may stand beside what is live in any case. grpc-go makes some 8 KiB for each
 // call: with 3 MiB, half of what is live with a small configuration, collecting was a
 // quarter of what a call cost.
-const leastGarbage = 16 << 20
+const leastGarbage = 10 << 20
 
 // startLean sets the collector for the start of a server and returns what sets it for
 // serving. Both leave a GOGC of the environment alone.
