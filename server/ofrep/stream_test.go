@@ -250,32 +250,6 @@ func TestStream_tells_of_many_changes_once(t *testing.T) {
 	})
 }
 
-// Clients of one change are told over a while and not in one moment.
-func TestStream_spreads_what_all_are_told(t *testing.T) {
-	bubble(t, StreamConfig{}, func(t *testing.T, h *history, s *Streams) {
-		const n = 4000
-		var clients []*client
-		for range n {
-			clients = append(clients, connect(s, at("01234567-1", "")).listen())
-		}
-		synctest.Wait()
-		began := time.Now()
-		h.next("")
-		time.Sleep(n * perStream)
-		synctest.Wait()
-		var slots [10]int // of the time that they are spread over
-		for _, c := range clients {
-			e := <-c.events
-			slots[int(e.after-began.Sub(c.began))/(n*int(perStream)/len(slots))]++
-		}
-		for i, told := range slots {
-			if told < n/len(slots)/2 || told > n/len(slots)*2 {
-				t.Errorf("part %d of the time: %d clients of %d are told", i, told, n)
-			}
-		}
-	})
-}
-
 // A client that reconnects hears of what it missed at once, and of nothing when it missed
 // nothing that concerns it.
 func TestStream_replays_what_was_missed(t *testing.T) {
