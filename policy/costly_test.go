@@ -103,7 +103,7 @@ func TestEngine_a_costly_question_of_nobody_rests(t *testing.T) {
 // Any number of callers whose every question is costly, and who change their names, leave
 // room for one who asks cheap ones.
 func TestEngine_costly_questions_leave_room(t *testing.T) {
-	e := compileAccess(t, policy.Settings{Deadline: 20 * time.Millisecond, Concurrency: 2}, greedy)
+	e := compileAccess(t, policy.Settings{Deadline: 100 * time.Millisecond, Concurrency: 2}, greedy)
 	done := make(chan struct{})
 	var hostile sync.WaitGroup
 	for g := range 6 {
