@@ -229,6 +229,7 @@ func (w *chaosWorld) run(t *testing.T, duration time.Duration) {
 	faults.Go(func() { w.killAll(stop, t) })
 	faults.Go(func() { w.stopSome(stop) })
 	faults.Go(func() { w.breakPostgres(stop, t) })
+	faults.Go(func() { w.report(stop, t) })
 	end, over := context.WithTimeout(t.Context(), duration+3*time.Minute)
 	defer over()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
@@ -284,6 +285,18 @@ func (w *chaosWorld) stopSome(ctx context.Context) {
 	}
 }
 
+// report says each minute how far the run has come.
+func (w *chaosWorld) report(ctx context.Context, t *testing.T) {
+	for began := time.Now(); ; {
+		if pause(ctx, time.Minute); ctx.Err() != nil {
+			return
+		}
+		w.tally.mu.Lock()
+		t.Logf("after %s: %d events acknowledged, denied: %v", time.Since(began).Round(time.Second), w.tally.events, w.tally.denied)
+		w.tally.mu.Unlock()
+	}
+}
+
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -310,7 +323,9 @@ func (w *chaosWorld) breakPostgres(ctx context.Context, t *testing.T) {
 			<-w.db.cluster.Done()
 			w.faults.restarts.Add(1)
 			_ = w.db.cluster.Close() // it tells that it was killed
-			cluster, err := localpg.Start(t.Context(), localpg.Config{Dir: w.db.dir, Settings: map[string]string{"fsync": "off"}})
+			// A server forgets with each crash what there is to vacuum, and lives for half a minute.
+			settings := map[string]string{"fsync": "off", "autovacuum_naptime": "2s"}
+			cluster, err := localpg.Start(t.Context(), localpg.Config{Dir: w.db.dir, Settings: settings})
 			if err != nil {
 				t.Error(err)
 				return
