@@ -4,15 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tiergate/tiergate/internal/npmtest"
 )
 
 // patience is how long a script may be silent when it should say something.
@@ -56,7 +54,7 @@ func RunText(t testing.TB, name, text string) *Script {
 func start(t testing.TB, name string, input io.Reader, args ...string) *Script {
 	t.Helper()
 	cmd := exec.Command("node", args...)
-	cmd.Dir = folder(t)
+	cmd.Dir = npmtest.Install(t)
 	cmd.Stdin = input
 	s := &Script{t: t, name: name, lines: make(chan string, 1000), complaints: new(complaints)}
 	cmd.Stderr = s.complaints
@@ -122,39 +120,4 @@ func (s *Script) Rest() string {
 			s.t.Fatalf("%s does not end:\n%s%s", s.name, said.String(), s.complaints)
 		}
 	}
-}
-
-// folder returns the project's folder, its packages in place. A lock keeps two tests from
-// installing at once.
-func folder(t testing.TB) string {
-	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	folder := filepath.Dir(self)
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("this test runs the official clients and needs %s: install Node 20 or newer", tool)
-		}
-	}
-	lock, err := os.Open(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	wanted, err := lock.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json"))
-	if err == nil && !done.ModTime().Before(wanted.ModTime()) {
-		return folder
-	}
-	npm := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	npm.Dir = folder
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci in %s: %v\n%s", folder, err, out)
-	}
-	return folder
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/tiergate/tiergate/internal/npmtest"
 )
 
 // A Follower is a page that shows the value of one flag: the official web provider, which
@@ -21,7 +23,7 @@ type Follower struct {
 // the test ends.
 func Follow(t testing.TB, baseURL, flag, user string) *Follower {
 	t.Helper()
-	cmd := exec.Command("node", filepath.Join(install(t), "follow.mjs"), baseURL, flag, user)
+	cmd := exec.Command("node", filepath.Join(npmtest.Install(t), "follow.mjs"), baseURL, flag, user)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

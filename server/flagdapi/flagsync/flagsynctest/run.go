@@ -7,10 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/tiergate/tiergate/internal/npmtest"
 )
 
 // A Case is one question and what the SDK must make of the document.
@@ -36,7 +36,7 @@ type Want struct {
 // done yet.
 func Run(t testing.TB, addr string, cases []Case, change func()) {
 	t.Helper()
-	folder := install(t)
+	folder := npmtest.Install(t)
 	data, err := json.Marshal(cases)
 	if err != nil {
 		t.Fatal(err)
@@ -73,39 +73,4 @@ func Run(t testing.TB, addr string, cases []Case, change func()) {
 		return
 	}
 	t.Log(said)
-}
-
-// install returns the folder of the script with its packages in place. A lock keeps two
-// tests from installing at once.
-func install(t testing.TB) string {
-	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	folder := filepath.Dir(self)
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("this test asks through the official flagd provider for Node and needs %s: install Node 20 or newer", tool)
-		}
-	}
-	lock, err := os.Open(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	wanted, err := lock.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json"))
-	if err == nil && !done.ModTime().Before(wanted.ModTime()) {
-		return folder
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	npm.Dir = folder
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci in %s: %v\n%s", folder, err, out)
-	}
-	return folder
 }
