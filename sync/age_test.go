@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/backoff"
 )
 
 // A state from disk is the source's own as soon as the source says that it holds the same.
@@ -55,7 +56,7 @@ func TestFreshness_does_not_take_a_mended_state_for_the_sources(t *testing.T) {
 // quiet is a source that hands over one state and then confirms it each second.
 func quiet(ctx context.Context, _ tiergate.Resume, f tiergate.Follower) error {
 	_ = f.Apply(ctx, whole(at(1), flag("a")))
-	for sleep(ctx, time.Second) {
+	for backoff.Sleep(ctx, time.Second) {
 		f.Confirm(time.Now())
 	}
 	return ctx.Err()
@@ -125,7 +126,7 @@ func TestAge_on_disk_is_that_of_the_state_on_disk(t *testing.T) {
 				f.Confirm(time.Now())
 				time.Sleep(time.Minute)
 				_ = f.Apply(ctx, puts(at(2), flag("b")))
-				for sleep(ctx, time.Second) {
+				for backoff.Sleep(ctx, time.Second) {
 					f.Confirm(time.Now())
 				}
 				return ctx.Err()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/backoff"
 )
 
 var (
@@ -47,7 +48,7 @@ func (s *Syncer) follow(ctx context.Context) (heard bool, err error) {
 // watchSilence ends a Follow in which nothing was heard for too long: a source is asked
 // each few seconds even if nothing changes, so silence means that it hangs.
 func (s *Syncer) watchSilence(ctx context.Context, cancel context.CancelCauseFunc) {
-	for sleep(ctx, s.cfg.Patience/4) {
+	for backoff.Sleep(ctx, s.cfg.Patience/4) {
 		if s.status.silentFor(time.Now()) >= s.cfg.Patience {
 			cancel(errSilent)
 			return

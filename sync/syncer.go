@@ -9,6 +9,14 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/backoff"
+)
+
+// The waits between two attempts at a source that is away.
+const (
+	firstWait = 100 * time.Millisecond
+	mostWait  = 5 * time.Second
+	mostAnew  = time.Minute // between whole states that were not enough
 )
 
 // A Syncer keeps an Applier in step with a Source. Make one with New and run it once; its
@@ -67,7 +75,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	defer grace.Wait()
 	defer endGrace()
 	grace.Go(func() {
-		if sleep(graceful, s.cfg.Grace) {
+		if backoff.Sleep(graceful, s.cfg.Grace) {
 			s.useBase(graceful)
 		}
 	})
@@ -79,7 +87,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 // asked soon again, unless the answer ended in a bug or in the need of a whole state: those
 // may come again with each, so they back off on their own until one Follow went well for long.
 func (s *Syncer) followForEver(ctx context.Context) {
-	lost, anew := backoff{most: mostWait}, backoff{most: mostAnew}
+	lost, anew := backoff.Backoff{First: firstWait, Most: mostWait}, backoff.Backoff{First: firstWait, Most: mostAnew}
 	for ctx.Err() == nil {
 		began := time.Now()
 		heard, err := s.follow(ctx)
@@ -96,11 +104,11 @@ func (s *Syncer) followForEver(ctx context.Context) {
 			wait, heard = &anew, time.Since(began) >= mostAnew
 		}
 		if heard {
-			wait.reset()
+			wait.Reset()
 		}
-		d := wait.next()
+		d := wait.Next()
 		s.log.Warn("source lost", "source", s.cfg.Name, "error", err, "retry", d)
-		sleep(ctx, d)
+		backoff.Sleep(ctx, d)
 	}
 }
 

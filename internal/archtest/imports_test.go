@@ -27,7 +27,7 @@ var rooms = map[string]struct {
 	"quota/spool":          {nil, "a log of bytes: it knows neither quotas nor ledgers"},
 	"rego":                 {nil, "the built-in Rego text"},
 	"snapshot":             {[]string{"internal/pmap", "internal/jsonvalue"}, "snapshot is a leaf: it knows neither policy nor quota"},
-	"sync":                 {[]string{"internal/flagd", "internal/jsonvalue"}, "syncer knows only the Source and Applier interfaces, and flag files"},
+	"sync":                 {[]string{"internal/backoff", "internal/flagd", "internal/jsonvalue"}, "syncer knows only the Source and Applier interfaces, and flag files"},
 	"postgres":             {[]string{"migrations", "internal/jsonvalue"}, "postgres is a keeper: it satisfies root interfaces"},
 	"migrations":           {nil, "the schema as SQL"},
 	"server/rpc":           {[]string{"server", "internal/listen"}, "the listener of all gRPC doors: it knows no service"},
@@ -43,6 +43,7 @@ var rooms = map[string]struct {
 	"examples":             {[]string{"client", "client/fibergate"}, "what a stranger would write, who sees the client only"},
 	"admin":                {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"internal/archtest":    {nil, "a test"},
+	"internal/backoff":     {nil, "how long to wait"},
 	"internal/conformance": {[]string{"internal/demo"}, "cases are data; whoever runs them brings the door"},
 	"internal/demo":        {nil, "data in the words of the product"},
 	"internal/faultproxy":  {nil, "breaks connections in tests, and speaks no SQL"},
@@ -54,8 +55,8 @@ var rooms = map[string]struct {
 	"internal/pmap":        {nil, "a data structure"},
 	"tools":                {nil, "lint tools"},
 
-	"provider/internal/sdk": {[]string{"internal/jsonvalue"}, "what the providers say to the SDK: it decides nothing"},
-	"provider/sidecar":      {[]string{"internal/jsonvalue", "provider/internal/sdk"}, "a program that asks a sidecar links the SDK and net/http, neither OPA nor gRPC"},
+	"provider/internal/sdk": {[]string{"internal/backoff", "internal/jsonvalue"}, "what the providers say to the SDK: it decides nothing"},
+	"provider/sidecar":      {[]string{"internal/backoff", "internal/jsonvalue", "provider/internal/sdk"}, "a program that asks a sidecar links the SDK and net/http, neither OPA nor gRPC"},
 }
 
 // homes says where a dependency may be imported: one dependency, one home.
