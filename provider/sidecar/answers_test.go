@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/open-feature/go-sdk/openfeature"
 
 	"github.com/tiergate/tiergate/provider/sidecar"
@@ -124,6 +125,28 @@ func TestProvider_keeps_answers_as_long_as_it_may(t *testing.T) {
 				t.Errorf("asked %d times, want %d", n, tc.want)
 			}
 		})
+	}
+}
+
+// What an answer about all flags tells beside them holds for each of them.
+func TestProvider_tells_of_each_flag_what_holds_for_all(t *testing.T) {
+	f := newFake(t)
+	f.answer(func(w http.ResponseWriter, flag string) bool {
+		if flag == "" {
+			fmt.Fprint(w, `{"flags":[{"key":"x","reason":"TARGETING_MATCH","variant":"on","value":true,"metadata":{"tier":"pro"}}],`+
+				`"metadata":{"revision":"epoch-3","stale":true,"owner":"web"},"eventStreams":[{"type":"sse","endpoint":{"requestUri":"/events"}}]}`)
+		}
+		return flag == ""
+	})
+	p, c := provider(t, f.url, sidecar.Options{Bulk: true, Set: "mobile"})
+	following(t, p)
+	d := ask(t, c, "x", "alice")
+	want := openfeature.FlagMetadata{"tier": "pro", "revision": "epoch-3", "version": "epoch-3", "stale": true, "flagSetId": "mobile"}
+	if diff := cmp.Diff(want, d.FlagMetadata); diff != "" || !d.Value {
+		t.Errorf("%+v (-want +got):\n%s", d, diff)
+	}
+	if n := f.asked("x"); n != 0 {
+		t.Errorf("the flag was asked for by itself %d times", n)
 	}
 }
 

@@ -99,18 +99,22 @@ type reply struct {
 	streams []eventStream // of an answer about all flags
 }
 
-// complete adds to what the sidecar tells beside an answer the names by which the SDK's telemetry
-// looks for the set and its version.
-func (d *door) complete(a *answer) {
+// complete adds to what the sidecar tells beside an answer what it tells once beside all of them,
+// and the names by which the SDK's telemetry looks for the set and its version.
+func (d *door) complete(a *answer, all openfeature.FlagMetadata) {
 	if a.Metadata == nil {
 		a.Metadata = openfeature.FlagMetadata{}
 	}
-	revision, _ := a.Metadata["revision"].(string)
-	for name, value := range map[string]string{"flagSetId": d.setName(), "version": revision} {
-		if _, own := a.Metadata[name]; !own && value != "" {
+	add := func(name string, value any) {
+		if _, own := a.Metadata[name]; !own && value != nil && value != "" {
 			a.Metadata[name] = value
 		}
 	}
+	add("revision", all["revision"])
+	add("stale", all["stale"])
+	add("flagSetId", d.setName())
+	add("flagSetId", all["flagSetId"])
+	add("version", a.Metadata["revision"])
 }
 
 // outcome is what an answer means.
@@ -156,7 +160,7 @@ func (d *door) one(ctx context.Context, flag string, context []byte) (reply, err
 	if json.Unmarshal(got.text, &a) != nil || got.status == http.StatusOK && a.Reason == "" || got.status != http.StatusOK && a.ErrorCode == "" {
 		return reply{}, refusalOf(got.status)
 	}
-	d.complete(&a)
+	d.complete(&a, nil)
 	r.answers = []answer{a}
 	return r, nil
 }
@@ -173,14 +177,15 @@ func (d *door) all(ctx context.Context, context []byte, everyone bool) (reply, e
 		return reply{}, err
 	}
 	var bulk struct {
-		Flags   []answer      `json:"flags"`
-		Streams []eventStream `json:"eventStreams"`
+		Flags    []answer                 `json:"flags"`
+		Metadata openfeature.FlagMetadata `json:"metadata"`
+		Streams  []eventStream            `json:"eventStreams"`
 	}
 	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
 		return reply{}, refusalOf(got.status)
 	}
 	for i := range bulk.Flags {
-		d.complete(&bulk.Flags[i])
+		d.complete(&bulk.Flags[i], bulk.Metadata)
 	}
 	r := replyOf(got.header)
 	r.answers, r.streams = bulk.Flags, bulk.Streams

@@ -25,8 +25,8 @@ func beginnings(names []string) [][]byte {
 	return out
 }
 
-// begin writes what the headers and the metadata of each answer have in common; the latter
-// is mostly as it was in the request before.
+// begin writes the state that answers, for the header and for the metadata of a single answer, or
+// of the set in an answer about all flags; it is mostly as it was in the request before.
 func (c *call) begin(ctx *fasthttp.RequestCtx) {
 	const open = `"revision":"`
 	of := state{epoch: c.resume.Epoch, rev: c.resume.Rev, stale: c.stale}
@@ -46,7 +46,7 @@ func (c *call) begin(ctx *fasthttp.RequestCtx) {
 func (c *call) single(ctx *fasthttp.RequestCtx, gate tiergate.Gate) {
 	decision := c.gen.Decide(&c.req)
 	body := ctx.Response.SwapBody(nil)
-	body = c.appendDecision(body[:0], &decision, c.req.Flag, gate)
+	body = c.appendDecision(body[:0], &decision, c.req.Flag, c.meta, gate)
 	ctx.Response.SwapBody(body)
 	ctx.SetStatusCode(statusOf(decision.ErrorCode))
 	ctx.SetContentType(jsonType)
@@ -69,8 +69,10 @@ func statusOf(code tiergate.ErrorCode) int {
 }
 
 // appendDecision appends a decision as OFREP has it: an evaluation without value means the
-// code default. The gate is for an answer that nobody keeps.
-func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string, gate tiergate.Gate) []byte {
+// code default. In front of its metadata come members of the caller, none in an answer about all
+// flags: clients compare what they get about a flag with what they had, and name it as changed.
+// The gate is for an answer that nobody keeps.
+func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string, front []byte, gate tiergate.Gate) []byte {
 	b = server.AppendString(append(b, `{"key":`...), flag)
 	if d.ErrorCode != "" {
 		b = server.AppendString(append(b, `,"errorCode":`...), string(d.ErrorCode))
@@ -82,7 +84,11 @@ func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string, gate 
 			b = append(append(b, `,"value":`...), d.Value...)
 		}
 	}
-	b = append(append(b, `,"metadata":{`...), c.meta...)
+	b = append(b, `,"metadata":`...)
+	open := len(b) // where the comma in front of the first member becomes a brace
+	if len(front) > 0 {
+		b = append(append(b, ','), front...)
+	}
 	if d.Tier != "" {
 		b = server.AppendString(append(b, `,"tier":`...), d.Tier)
 	}
@@ -93,9 +99,15 @@ func (c *call) appendDecision(b []byte, d *tiergate.Decision, flag string, gate 
 		}
 	}
 	if d.Metered {
-		return append(appendOwnOf(c.appendLimit(b, d, gate), d.Metadata, true), '}', '}')
+		b = appendOwnOf(c.appendLimit(b, d, gate), d.Metadata, true)
+	} else {
+		b = appendOwn(b, d.Metadata)
 	}
-	return append(appendOwn(b, d.Metadata), '}', '}')
+	if len(b) == open {
+		return append(b, "{}}"...)
+	}
+	b[open] = '{'
+	return append(b, '}', '}')
 }
 
 // appendOwn appends members after others, without those whose names we reserve.

@@ -103,7 +103,7 @@ func (c *call) appendAll(b []byte) (body []byte, lasting bool) {
 		}
 		first = false
 		lasting = lasting && !decision.Transient
-		b = c.appendDecision(b, &decision, decision.Flag, nil)
+		b = c.appendDecision(b, &decision, decision.Flag, nil, nil)
 	}
 	b = append(append(b, `],"metadata":{`...), c.meta...)
 	own := c.gen.SetMetadata(c.req.Set)

@@ -53,6 +53,45 @@ func TestBulk_answers_all_flags_of_the_set(t *testing.T) {
 	}
 }
 
+// An answer about all flags tells its revision, and that it is stale, once and beside them: who
+// compares a flag with what it was before sees no change where there is none.
+func TestBulk_tells_its_revision_beside_the_flags(t *testing.T) {
+	evaluator := fakeOf(demo())
+	long := func() time.Time { return time.Now().Add(-time.Hour) }
+	addr := serve(t, appOf(ofrep.Config{Evaluator: evaluator, StaleAfter: time.Second, AsOf: long}))
+	ask := func(revision string) (all string) {
+		got := exchange(t, addr, post(flags, `{}`, quiet), 1)[0]
+		var body struct {
+			Flags    json.RawMessage
+			Metadata map[string]any
+		}
+		if err := json.Unmarshal([]byte(got.body), &body); err != nil || got.status != 200 {
+			t.Fatalf("%d %s: %v", got.status, got.body, err)
+		}
+		if want := map[string]any{"revision": revision, "stale": true, "version": "v1", "flagSetId": "quiet"}; !cmp.Equal(want, body.Metadata) {
+			t.Errorf("beside the flags is %v, want %v", body.Metadata, want)
+		}
+		return string(body.Flags)
+	}
+	all := ask("01234567-7")
+	for _, want := range []string{
+		`{"key":"on","reason":"STATIC","variant":"on","value":true,"metadata":{}}`,
+		`{"key":"meta","reason":"STATIC","variant":"on","value":true,"metadata":{"frontier":1,"owner":"web"}}`,
+		`{"key":"denied","reason":"TARGETING_MATCH","variant":"off","value":false,"metadata":{"tier":"free","denied":true,"denyReason":"tier","upgrade":"pro"}}`,
+		`{"key":"broken","errorCode":"PARSE_ERROR","errorDetails":"the targeting is \"broken\"","metadata":{}}`,
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("the flags lack %s:\n%s", want, all)
+		}
+	}
+	next := demo()
+	next.resume.Rev = 8
+	evaluator.gen.Store(next)
+	if again := ask("01234567-8"); again != all {
+		t.Errorf("another revision of the same flags is told as\n%s\nbefore:\n%s", again, all)
+	}
+}
+
 // A set that does not exist has no flags, as flagd answers it.
 func TestBulk_of_an_unknown_set_is_empty(t *testing.T) {
 	addr := serve(t, appOf(ofrep.Config{Evaluator: fakeOf(demo())}))

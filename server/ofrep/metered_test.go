@@ -147,7 +147,7 @@ func TestBulk_tells_of_limits(t *testing.T) {
 		return a, all
 	}
 	first, all := bulk(`"none"`)
-	want := map[string]any{"revision": "01234567-7", "tier": "pro", "limit": 5.0, "limitKey": "model-training-monthly", "period": "month"}
+	want := map[string]any{"tier": "pro", "limit": 5.0, "limitKey": "model-training-monthly", "period": "month"}
 	if diff := cmp.Diff(want, all["model-training"]); diff != "" || all["api-access"]["limit"] != nil {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
