@@ -47,7 +47,8 @@ func (m *Maker) Struct(s *structpb.Struct) (tiergate.Value, error) {
 		return tiergate.Value{}, nil
 	}
 	m.err = nil
-	v := m.object(s, 1) // as a member of a request, whose own members are the first level
+	m.take(1)
+	v := m.members(s.GetFields(), 1) // as a member of a request, whose own members are the first level
 	return v, m.err
 }
 
@@ -82,8 +83,8 @@ func (m *Maker) fail(format string, args ...any) tiergate.Value {
 }
 
 func (m *Maker) value(v *structpb.Value, depth int) tiergate.Value {
-	if !m.count(depth) {
-		return tiergate.Value{}
+	if depth > jsonvalue.MaxDepth {
+		return m.fail("is nested deeper than %d", jsonvalue.MaxDepth)
 	}
 	switch k := v.GetKind().(type) {
 	case *structpb.Value_BoolValue:
@@ -100,29 +101,23 @@ func (m *Maker) value(v *structpb.Value, depth int) tiergate.Value {
 	return tiergate.NullOf() // also a Value that says nothing, as in Go's own view of it
 }
 
-// count says whether one more value may be made.
-func (m *Maker) count(depth int) bool {
-	m.made++
-	switch {
-	case m.err != nil:
-	case m.made > jsonvalue.MaxElements:
+// take counts n values and says whether they may be made, before there is room for them.
+func (m *Maker) take(n int) bool {
+	if m.err == nil && n > jsonvalue.MaxElements-m.made {
 		m.fail("has more than %d values", jsonvalue.MaxElements)
-	case depth > jsonvalue.MaxDepth:
-		m.fail("is nested deeper than %d", jsonvalue.MaxDepth)
+	}
+	if m.err == nil {
+		m.made += n
 	}
 	return m.err == nil
-}
-
-func (m *Maker) object(s *structpb.Struct, depth int) tiergate.Value {
-	if !m.count(depth) {
-		return tiergate.Value{}
-	}
-	return m.members(s.GetFields(), depth)
 }
 
 // members and list reserve their own run of m.items before they fill it, so that nested ones
 // come behind; when the arena grows, earlier Values keep the old backing array.
 func (m *Maker) members(fields map[string]*structpb.Value, depth int) tiergate.Value {
+	if !m.take(len(fields)) {
+		return tiergate.Value{}
+	}
 	keys := m.roomForKeys(len(fields))[:0]
 	for k := range fields {
 		keys = append(keys, k)
@@ -136,6 +131,9 @@ func (m *Maker) members(fields map[string]*structpb.Value, depth int) tiergate.V
 }
 
 func (m *Maker) list(values []*structpb.Value, depth int) tiergate.Value {
+	if !m.take(len(values)) {
+		return tiergate.Value{}
+	}
 	run := m.room(len(values))
 	for i, v := range values {
 		run[i] = m.value(v, depth+1)

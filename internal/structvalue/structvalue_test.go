@@ -3,6 +3,7 @@ package structvalue_test
 import (
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -130,6 +131,28 @@ func TestMaker_bounds(t *testing.T) {
 	}
 	if v := m.Int(1<<53 + 1); v.Text() != "9007199254740993" {
 		t.Errorf("a whole number is %s", v.Text())
+	}
+}
+
+// What is refused because it is too much has taken no memory before.
+func TestMaker_counts_before_it_makes_room(t *testing.T) {
+	nulls := func(n int) *structpb.Value {
+		list := &structpb.ListValue{Values: make([]*structpb.Value, n)}
+		return structpb.NewListValue(list)
+	}
+	names := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for i := range jsonvalue.MaxElements + 1 {
+		names.Fields[strconv.Itoa(i)] = nil
+	}
+	for what, v := range map[string]*structpb.Value{
+		"a list":               nulls(jsonvalue.MaxElements),
+		"a list beside others": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{nulls(9), nulls(jsonvalue.MaxElements - 9)}}),
+		"an object":            structpb.NewStructValue(names),
+	} {
+		var m structvalue.Maker
+		if _, err := m.Struct(&structpb.Struct{Fields: map[string]*structpb.Value{"v": v}}); err == nil || m.Bytes() > 4096 {
+			t.Errorf("%s is refused with %v, and holds %d bytes", what, err, m.Bytes())
+		}
 	}
 }
 
