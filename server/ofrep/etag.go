@@ -41,7 +41,7 @@ func (c *call) tagOfQuestion(d *door, steps tiergate.ClockStep) [tagLength]byte 
 			b = server.AppendText(b, scope)
 		}
 	}
-	b = binary.BigEndian.AppendUint64(append(b, byte(steps)), uint64(turn(steps, c.req.Now)))
+	b = binary.BigEndian.AppendUint64(append(b, byte(steps)), uint64(server.Turn(steps, c.req.Now)))
 	b = append(b, flagByte(c.streaming))
 	if c.streaming { // a client that has an old token gets a new one, not 304
 		b = append(b, d.cfg.Streams.secret.id[:]...)

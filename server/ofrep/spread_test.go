@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tiergate/tiergate/server"
 )
 
 // Clients of one change are told over a while and not in one moment.
@@ -22,12 +24,12 @@ func TestStream_spreads_what_all_are_told(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		h.next("")
-		time.Sleep(n * perStream)
+		time.Sleep(n * server.PerClient)
 		synctest.Wait()
 		var slots [10]int // of the time that they are spread over
 		for _, c := range clients {
 			e := <-c.events
-			slots[int(e.after-began.Sub(c.began))/(n*int(perStream)/len(slots))]++
+			slots[int(e.after-began.Sub(c.began))/(n*int(server.PerClient)/len(slots))]++
 		}
 		for i, told := range slots {
 			if told < n/len(slots)/2 || told > n/len(slots)*2 {

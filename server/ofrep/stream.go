@@ -207,8 +207,8 @@ func (st *stream) follows(now time.Time) bool {
 	wall, before := st.cfg.Now(), st.step
 	steps := st.clock(st.pass.audience.Set)
 	st.step = ""
-	if next := nextTurn(steps, wall); !next.IsZero() {
-		st.step = strconv.FormatInt(turn(steps, wall), 10)
+	if next := server.NextTurn(steps, wall); !next.IsZero() {
+		st.step = strconv.FormatInt(server.Turn(steps, wall), 10)
 		st.turn = now.Add(next.Sub(wall) + st.spread())
 	}
 	return st.step != before

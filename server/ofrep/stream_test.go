@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
 )
 
 // A history is a watcher whose generations concern whom the test says.
@@ -450,9 +451,9 @@ func TestStream_ends_for_all(t *testing.T) {
 func TestStream_follows_the_clock(t *testing.T) {
 	bubble(t, StreamConfig{}, func(t *testing.T, h *history, s *Streams) {
 		h.steps = tiergate.StepHour
-		hour := func() int64 { return turn(tiergate.StepHour, time.Now()) }
+		hour := func() int64 { return server.Turn(tiergate.StepHour, time.Now()) }
 		place := func(hour int64) string { return fmt.Sprintf("01234567-1@%d", hour) }
-		time.Sleep(time.Until(nextTurn(tiergate.StepHour, time.Now())) + time.Minute)
+		time.Sleep(time.Until(server.NextTurn(tiergate.StepHour, time.Now())) + time.Minute)
 		began := hour()
 		c := connect(s, at(place(began), "")).listen()
 		time.Sleep(58 * time.Minute)

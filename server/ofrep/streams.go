@@ -3,7 +3,6 @@ package ofrep
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -19,10 +18,9 @@ const (
 
 	inactivityDelay = "120" // seconds after which a hidden page may let go of its stream: OFREP's default
 
-	// What happens at one moment to all clients is spread: 10,000 that ask for all flags in
-	// the same millisecond would be served no sooner, and everybody else later.
-	coalesce  = 100 * time.Millisecond // between two events of a stream at least, and how long one waits at most …
-	perStream = 50 * time.Microsecond  // … or this for each stream, when that is longer
+	// coalesce is the time between two events of a stream at least, and what all clients are
+	// told at one moment is spread over it, or over longer when they are many.
+	coalesce = 100 * time.Millisecond
 
 	// Clients come back at a moment of their own in this time when a stream ends.
 	soonestRetry, latestRetry = 1000, 3000 // milliseconds
@@ -170,7 +168,7 @@ func (s *Streams) holder(p *pass) (*tiergate.Key, error) {
 
 // spread returns a part of the time over which what happens to all clients is spread.
 func (s *Streams) spread() time.Duration {
-	return rand.N(max(coalesce, time.Duration(s.Open())*perStream))
+	return server.Spread(s.Open(), coalesce)
 }
 
 // clock says on which steps of the clock the answers of a set depend now.
