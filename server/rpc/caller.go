@@ -3,6 +3,8 @@ package rpc
 import (
 	"context"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -14,7 +16,7 @@ import (
 
 // A caller is who makes a call, known by a key.
 type caller struct {
-	key     *tiergate.Key
+	key     atomic.Pointer[tiergate.Key] // as it was when it was looked at last
 	text    string
 	resolve server.Resolver
 }
@@ -23,19 +25,25 @@ type callerKey struct{}
 
 // WithKey returns a context of a call that was made with a key.
 func WithKey(ctx context.Context, key *tiergate.Key) context.Context {
-	return context.WithValue(ctx, callerKey{}, &caller{key: key})
+	return withCaller(ctx, &caller{}, key)
 }
 
-// KeyOf returns the key that a call was made with, nil when its service needs none.
+func withCaller(ctx context.Context, c *caller, key *tiergate.Key) context.Context {
+	c.key.Store(key)
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// KeyOf returns the key that a call was made with as it was when Recheck looked last, nil when its
+// service needs none.
 func KeyOf(ctx context.Context) *tiergate.Key {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-		return c.key
+		return c.key.Load()
 	}
 	return nil
 }
 
-// Recheck looks again at the key that a call was made with, for streams that outlive it. Its
-// error is the status to end with.
+// Recheck looks again at the key that a call was made with, for streams that outlive it; KeyOf then
+// returns it as it is now. Its error is the status to end with.
 func Recheck(ctx context.Context) error {
 	c, ok := ctx.Value(callerKey{}).(*caller)
 	if !ok || c.resolve == nil {
@@ -45,10 +53,31 @@ func Recheck(ctx context.Context) error {
 	switch {
 	case err != nil || key == nil:
 		return StatusOf(server.Refusal(err))
-	case !slices.Equal(key.Sets, c.key.Sets):
+	case !slices.Equal(key.Sets, c.key.Load().Sets):
 		return errOtherSets
 	}
+	c.key.Store(key)
 	return nil
+}
+
+const (
+	// recheckEvery is how often a stream looks at its key although nothing changes.
+	recheckEvery = 20 * time.Second
+	// recheckSoonest is how long it waits at least: the clock of who resolves keys may be behind.
+	recheckSoonest = 100 * time.Millisecond
+)
+
+// RecheckIn is how long a stream may go on before it looks at its key again: until the key
+// expires, as it was when it was looked at last, and for twenty seconds at most. 0 is for ever.
+func RecheckIn(ctx context.Context) time.Duration {
+	key := KeyOf(ctx)
+	switch {
+	case key == nil:
+		return 0
+	case key.ExpiresAt.IsZero():
+		return recheckEvery
+	}
+	return min(max(time.Until(key.ExpiresAt), recheckSoonest), recheckEvery)
 }
 
 var errOtherSets = status.Error(codes.Unavailable, "the API key is for other flag sets now: connect again")
@@ -71,7 +100,7 @@ func admit(ctx context.Context, resolve server.Resolver) (context.Context, error
 	if err != nil || key == nil {
 		return nil, StatusOf(server.Refusal(err))
 	}
-	return context.WithValue(ctx, callerKey{}, &caller{key, text, resolve}), nil
+	return withCaller(ctx, &caller{text: text, resolve: resolve}, key), nil
 }
 
 // Sent returns what a call's metadata say under a name in lower case, "" when nothing; when
