@@ -1,5 +1,7 @@
 package tiergate
 
+import "iter"
+
 // An Audience is for whom changes are looked for: one subject, or all who ask about a set.
 type Audience struct {
 	Set string // the flag set; "" is DefaultSet
@@ -11,7 +13,8 @@ type Audience struct {
 }
 
 // A Difference says what an audience may be answered otherwise than before. It never misses
-// anything, and may name what turns out to be the same.
+// anything, and may name what turns out to be the same: so it does with a flag that came and went
+// meanwhile, since somebody may have been answered about it.
 type Difference struct {
 	To Resume // the state in force
 	// All means that every flag of the set may be answered otherwise; Flags is empty then.
@@ -53,4 +56,13 @@ type Watcher interface {
 	// known any more, and the zero value, differ in everything. Before the first generation
 	// the difference is empty, To included.
 	Since(from Resume, a Audience) (Difference, <-chan struct{})
+}
+
+// A Lister is a Watcher that also says which flags there are. Safe for concurrent use.
+type Lister interface {
+	Watcher
+	// Names yields the names of a set's flags in force, in their order, and decides nothing; ""
+	// is DefaultSet. A set that does not exist has none, nor is there any before the first
+	// generation.
+	Names(set string) iter.Seq[string]
 }

@@ -2,6 +2,7 @@ package evaluator
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -138,6 +139,25 @@ func (e *Engine) Since(from tiergate.Resume, a tiergate.Audience) (tiergate.Diff
 	return d, h.more
 }
 
+// Names yields the names of the flags of a set in force.
+func (e *Engine) Names(set string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		g := e.current.Load()
+		if g == nil {
+			return
+		}
+		s, ok := g.set(set)
+		if !ok {
+			return
+		}
+		for name := range s.order.All() {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+}
+
 // tell adds what e means to an audience to d, and its flags to changed.
 func (e *edition) tell(d *tiergate.Difference, changed map[string]was, g *Generation, a tiergate.Audience) {
 	d.All = d.All || e.all || e.sets[a.Set]
@@ -195,12 +215,10 @@ func flagChanges(changed map[string]was) []tiergate.FlagChange {
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		kind := tiergate.FlagUpdated
 		switch w := changed[name]; {
-		case !w.before && !w.after:
-			continue
-		case !w.before:
-			kind = tiergate.FlagWritten
 		case !w.after:
 			kind = tiergate.FlagDeleted
+		case !w.before:
+			kind = tiergate.FlagWritten
 		}
 		all = append(all, tiergate.FlagChange{Name: name, Kind: kind})
 	}

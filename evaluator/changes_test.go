@@ -14,7 +14,29 @@ import (
 	"github.com/tiergate/tiergate/internal/conformance"
 )
 
-var _ tiergate.Watcher = (*evaluator.Engine)(nil)
+var _ tiergate.Lister = (*evaluator.Engine)(nil)
+
+// The names of a set's flags are had in order and without a decision, of the state in force.
+func TestEngine_Names(t *testing.T) {
+	e := newEngine(evaluator.Options{})
+	if got := slices.Collect(e.Names("")); len(got) != 0 {
+		t.Errorf("before the first state there are %v", got)
+	}
+	in := func(f *tiergate.Flag) { f.Set = "other" }
+	apply(t, e, whole(1, boolean("b", nil), boolean("a", nil), boolean("c", in)))
+	apply(t, e, step(2, boolean("d", nil), tiergate.Change{Kind: tiergate.KindFlag, Key: "b"}))
+	for set, want := range map[string][]string{"": {"a", "d"}, tiergate.DefaultSet: {"a", "d"}, "other": {"c"}, "none": nil} {
+		if got := slices.Collect(e.Names(set)); !slices.Equal(got, want) {
+			t.Errorf("the flags of %q are %v, want %v", set, got, want)
+		}
+	}
+	for name := range e.Names("") { // which may end early
+		if name != "a" {
+			t.Errorf("the first name is %q", name)
+		}
+		break
+	}
+}
 
 // What a revision changes is told to those whom it concerns, and to nobody else.
 func TestEngine_Since_tells_whom_it_concerns(t *testing.T) {
@@ -82,7 +104,8 @@ func TestEngine_Since_a_place_nobody_knows(t *testing.T) {
 }
 
 // What a refused revision changed is told with the revision that puts it in force; and one
-// who missed several is told once: a flag that came and went is nothing.
+// who missed several is told once. Of a flag that came and went, too: others may have been
+// answered about it.
 func TestEngine_Since_adds_up(t *testing.T) {
 	e := demo(t)
 	if err := e.Apply(t.Context(), step(2, boolean("late", nil), bundle(2, "package", nil))); err == nil {
@@ -97,7 +120,7 @@ func TestEngine_Since_adds_up(t *testing.T) {
 	}
 	apply(t, e, step(4, boolean("brief", nil), boolean("new-dashboard", nil)))
 	apply(t, e, step(5, tiergate.Change{Kind: tiergate.KindFlag, Key: "brief"}, boolean("stays", nil)))
-	want := tiergate.Difference{To: resume(5), Flags: []tiergate.FlagChange{{Name: "new-dashboard", Kind: "update"}, {Name: "stays", Kind: "write"}}}
+	want := tiergate.Difference{To: resume(5), Flags: []tiergate.FlagChange{{Name: "brief", Kind: "delete"}, {Name: "new-dashboard", Kind: "update"}, {Name: "stays", Kind: "write"}}}
 	got, _ := e.Since(resume(3), tiergate.Audience{})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("difference (-want +got):\n%s", diff)
