@@ -22,14 +22,23 @@ type thingID struct {
 // A state is all things that a folder describes. Its things are immutable.
 type state map[thingID]any
 
-// since returns the changes that make s of before, in the order of kinds and keys.
+// since returns the changes that make s of before, in the order of kinds and keys. What is the same
+// in both s has from before afterwards, and what is not is its own: a file that changes often is not
+// kept in as many versions as it has flags.
 func (s state) since(before state) []tiergate.Change {
 	var changes []tiergate.Change
 	var c comparer
 	for id, thing := range s {
-		if old, ok := before[id]; !ok || !c.same(old, thing) {
-			changes = append(changes, tiergate.Change{Kind: id.kind, Key: id.key, Put: thing})
+		old, ok := before[id]
+		if ok && c.same(old, thing) {
+			s[id] = old
+			continue
 		}
+		if len(before) > 0 {
+			thing = flagd.Own(thing)
+			s[id] = thing
+		}
+		changes = append(changes, tiergate.Change{Kind: id.kind, Key: id.key, Put: thing})
 	}
 	for id := range before {
 		if _, ok := s[id]; !ok {
