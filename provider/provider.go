@@ -87,6 +87,7 @@ func InProcess(source tiergate.Source, o Options) *Provider {
 	}
 	if s, ok := source.(*Stream); ok {
 		p.stream, p.set = s, cmp.Or(p.set, s.set)
+		s.opts.Log = cmp.Or(s.opts.Log, o.Log)
 		p.options.Name = cmp.Or(o.Name, "sync stream")
 		o.TrustContextTier = true
 	}

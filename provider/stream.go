@@ -10,8 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,14 +40,18 @@ const (
 	probeTime  = 5 * time.Second
 )
 
+// framing is more than a message has around its document.
+const framing = 1 << 10
+
 // StreamOptions say how a SyncStream asks. The zero value asks without a key in plain text.
 type StreamOptions struct {
-	Set        string      // the flag set; "" is the server's default
-	Key        string      // an API key; "" sends none
-	TLS        *tls.Config // nil is plain text
-	ProviderID string      // names the program to the server; "" is "tiergate-go"
-	MaxBytes   int         // of a document; 0 is 64 MiB
-	Log        *slog.Logger
+	Set        string       // the flag set; "" is the server's default
+	Key        string       // an API key; "" sends none
+	TLS        *tls.Config  // nil is plain text
+	Insecure   bool         // lets Key go in plain text to another machine
+	ProviderID string       // names the program to the server; "" is "tiergate-go"
+	MaxBytes   int          // of a document; 0 is 64 MiB
+	Log        *slog.Logger // nil is the provider's, and without one discards
 }
 
 // A Stream is a Source that follows the flags of one set as a server of flagd.sync.v1 streams
@@ -61,6 +67,7 @@ type Stream struct {
 	opts StreamOptions
 
 	version atomic.Pointer[string] // of the newest document; nil is unknown
+	unread  func(error)            // told why a document could not be read, nil for nobody
 
 	following sync.Mutex // held by Follow; guards the fields below
 	epoch     string
@@ -71,12 +78,16 @@ type Stream struct {
 // SyncStream makes a source of a server at "host:port" or "unix:/path"; "" is DefaultSyncAddr.
 // Nothing is asked yet.
 func SyncStream(addr string, o StreamOptions) *Stream {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	o.MaxBytes = cmp.Or(o.MaxBytes, flagd.MaxBytes)
 	o.ProviderID = cmp.Or(o.ProviderID, "tiergate-go")
 	return &Stream{addr: cmp.Or(addr, DefaultSyncAddr), set: cmp.Or(o.Set, tiergate.DefaultSet), opts: o, epoch: newEpoch()}
+}
+
+func (s *Stream) log() *slog.Logger {
+	if s.opts.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.opts.Log
 }
 
 // newEpoch makes a random UUID.
@@ -132,15 +143,24 @@ func (s *Stream) Follow(ctx context.Context, from tiergate.Resume, f tiergate.Fo
 
 func (s *Stream) dial() (*grpc.ClientConn, error) {
 	secure := insecure.NewCredentials()
-	if s.opts.TLS != nil {
+	switch {
+	case s.opts.TLS != nil:
 		secure = credentials.NewTLS(s.opts.TLS)
+	case s.opts.Key != "" && !s.opts.Insecure && !isHere(s.addr):
+		return nil, errors.New("an API key is not sent in plain text to another machine: set TLS, or Insecure")
 	}
 	target := s.addr
 	if !strings.HasPrefix(target, "unix:") {
 		target = "passthrough:///" + target // looked up when it is dialled, as for any connection
 	}
 	return grpc.NewClient(target, grpc.WithTransportCredentials(secure), grpc.WithNoProxy(), // the sidecar is next door
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(s.opts.MaxBytes)))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(s.opts.MaxBytes+framing)))
+}
+
+// isHere reports whether an address is one of this machine's own.
+func isHere(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return strings.HasPrefix(addr, "unix:") || err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // outgoing is ctx with what tells who asks for what.
@@ -183,7 +203,8 @@ func (s *Stream) receive(ctx context.Context, conn *grpc.ClientConn, to chan<- [
 }
 
 // probe asks again and again whether the server is there, for a stream says nothing while
-// nothing changes. An answer that the server knows no such question is an answer.
+// nothing changes, and how old the server's own data is. An answer that the server knows no such
+// question is an answer.
 func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- time.Time) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
@@ -195,12 +216,13 @@ func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- 
 		}
 		asOf := time.Now()
 		asking, cancel := context.WithTimeout(s.outgoing(ctx), probeTime)
-		err := conn.Invoke(asking, methodMetadata, &nothing{}, &nothing{})
+		var header metadata.MD
+		err := conn.Invoke(asking, methodMetadata, &nothing{}, &nothing{}, grpc.Header(&header))
 		cancel()
-		switch status.Code(err) {
-		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		if code := status.Code(err); code != codes.OK && code != codes.Unimplemented {
 			return fmt.Errorf("the server does not answer: %w", err)
 		}
+		asOf = asOf.Add(-ageOf(header))
 		select {
 		case heard <- asOf:
 		case <-ctx.Done():
@@ -209,12 +231,25 @@ func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- 
 	}
 }
 
+// ageOf is how old a sidecar says that what it serves is; other servers do not say.
+func ageOf(header metadata.MD) time.Duration {
+	for _, text := range header.Get("tiergate-age-ms") {
+		if ms, err := strconv.ParseUint(text, 10, 40); err == nil {
+			return time.Duration(ms) * time.Millisecond
+		}
+	}
+	return 0
+}
+
 // take hands over what a document changes, and reports false when it cannot be read. A refusal
 // is the follower's to report.
 func (s *Stream) take(ctx context.Context, document []byte, f tiergate.Follower) bool {
 	file, err := flagd.Parse(document)
 	if err != nil {
-		s.opts.Log.Error("the flags cannot be read; those before stay in force", "server", s.addr, "error", err)
+		s.log().Error("the flags cannot be read; those before stay in force", "server", s.addr, "error", err)
+		if s.unread != nil {
+			s.unread(fmt.Errorf("the flags of %s cannot be read: %w", s.addr, err))
+		}
 		return false
 	}
 	next := s.contentOf(&file)
@@ -240,7 +275,7 @@ func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
 		flags[flag.ID] = flag
 	}
 	for _, p := range file.Problems {
-		s.opts.Log.Warn("problem in the flags", "server", s.addr, "problem", p.String())
+		s.log().Warn("problem in the flags", "server", s.addr, "problem", p.String())
 		if p.Flag != "" && len(p.Flag) <= tiergate.MaxNameLength {
 			put(&tiergate.Flag{Name: p.Flag, Enabled: true, Fault: p.Message})
 		}
@@ -250,6 +285,7 @@ func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
 	}
 	set := file.Sets[0] // all of them have the document's shared rules and metadata
 	set.Name = s.set
+	s.version.Store(nil)
 	if version, ok := set.Metadata["version"].(string); ok {
 		s.version.Store(&version)
 		set.Metadata = maps.Clone(set.Metadata)
@@ -261,15 +297,24 @@ func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
 	}
 }
 
-// changesBetween returns what makes next of before, sets first, in the order of their keys.
+// changesBetween returns what makes next of before, sets first, in the order of their keys. What is
+// the same in both next has from before afterwards, and what is not is its own: a document that
+// changes often is not kept in as many versions as it has flags.
 func changesBetween(before, next map[tiergate.Kind]map[string]any) []tiergate.Change {
 	var changes []tiergate.Change
 	for _, kind := range [...]tiergate.Kind{tiergate.KindFlagSet, tiergate.KindFlag} {
 		from := len(changes)
 		for key, thing := range next[kind] {
-			if old, ok := before[kind][key]; !ok || !reflect.DeepEqual(old, thing) {
-				changes = append(changes, tiergate.Change{Kind: kind, Key: key, Put: thing})
+			old, ok := before[kind][key]
+			if ok && reflect.DeepEqual(old, thing) {
+				next[kind][key] = old
+				continue
 			}
+			if before != nil {
+				thing = flagd.Own(thing)
+				next[kind][key] = thing
+			}
+			changes = append(changes, tiergate.Change{Kind: kind, Key: key, Put: thing})
 		}
 		for key := range before[kind] {
 			if _, ok := next[kind][key]; !ok {

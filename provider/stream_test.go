@@ -2,9 +2,12 @@ package provider_test
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"maps"
 	"net"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -163,6 +166,85 @@ func TestSyncStream_comes_back_to_a_server(t *testing.T) {
 		s.documents <- document("b", "pro")
 		next(t, events, openfeature.ProviderReady)
 	}
+}
+
+// When the newest document cannot be read, STALE says so, and the one before stays in force; the next
+// that can be read ends it.
+func TestSyncStream_says_that_a_document_cannot_be_read(t *testing.T) {
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- document("a", "pro") }()
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{StaleAfter: time.Second}))
+	events := watch(c)
+	s.documents <- `{"flags": `
+	if e := next(t, events, openfeature.ProviderStale); !strings.Contains(e.Message, "cannot be read") {
+		t.Errorf("it is stale because %q", e.Message)
+	}
+	if d := tierOf(t, c, "a", "pro"); !d.Value {
+		t.Errorf("meanwhile: %+v", d)
+	}
+	s.documents <- document("a", "pro")
+	next(t, events, openfeature.ProviderReady)
+}
+
+// An API key does not travel in plain text to another machine, unless its owner says that it may.
+func TestSyncStream_keeps_its_key_to_itself(t *testing.T) {
+	for _, tc := range []struct {
+		addr    string
+		o       provider.StreamOptions
+		refused bool
+	}{
+		{"192.0.2.1:8015", provider.StreamOptions{Key: "tg_dev_1"}, true},
+		{"sidecar:8015", provider.StreamOptions{Key: "tg_dev_1"}, true},
+		{"192.0.2.1:8015", provider.StreamOptions{Key: "tg_dev_1", Insecure: true}, false},
+		{"192.0.2.1:8015", provider.StreamOptions{Key: "tg_dev_1", TLS: &tls.Config{}}, false},
+		{"192.0.2.1:8015", provider.StreamOptions{}, false},
+		{"localhost:1", provider.StreamOptions{Key: "tg_dev_1"}, false},
+		{"[::1]:1", provider.StreamOptions{Key: "tg_dev_1"}, false},
+		{"unix:/nowhere", provider.StreamOptions{Key: "tg_dev_1"}, false},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err := provider.SyncStream(tc.addr, tc.o).Follow(ctx, tiergate.Resume{}, nil)
+		cancel()
+		if err == nil || strings.Contains(err.Error(), "plain text") != tc.refused {
+			t.Errorf("%s with %+v: %v", tc.addr, tc.o, err)
+		}
+	}
+}
+
+// A flag that came in one of many documents keeps that document in memory no longer than it is the newest.
+func TestSyncStream_keeps_no_old_documents(t *testing.T) {
+	const documents, size = 40, 1 << 20
+	var flags [documents]string
+	for i := range flags {
+		flags[i] = fmt.Sprintf(`"flag-%d": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off"}`, i)
+	}
+	ballast := strings.Repeat("x", size)
+	of := func(on int) string {
+		flags[on] = strings.Replace(flags[on], `"defaultVariant": "off"`, `"defaultVariant": "on"`, 1)
+		return `{"ballast": "` + ballast + `", "flags": {` + strings.Join(flags[:], ",") + `}}`
+	}
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- of(0) }()
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{}))
+	before := heap()
+	for i := 1; i < documents; i++ {
+		s.documents <- of(i)
+		await(t, "the document is in force", func() bool { return boolOf(t, c, fmt.Sprintf("flag-%d", i)).Value })
+	}
+	if grown := int64(heap()) - int64(before); grown > documents*size/4 {
+		t.Errorf("after %d documents of a megabyte the heap has grown by %d bytes", documents, grown)
+	}
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what has a finalizer goes the second time
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // A sidecar's own stream leads to the decisions that were worked out by hand, once the context

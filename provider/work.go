@@ -24,6 +24,10 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 		Source: p.source, Applier: p.engine, Name: o.Name, Dir: o.Dir, KeyFile: o.KeyFile, Log: o.Log,
 	})
 	p.source.report = w.Trouble
+	if p.stream != nil {
+		p.stream.unread = p.source.fail
+	}
+	p.tracker.Open()
 	var all sync.WaitGroup
 	all.Go(func() {
 		if err := s.Run(ctx); err != nil {
@@ -113,19 +117,35 @@ func changeOf(d *tiergate.Difference) sdk.Change {
 	return c
 }
 
-// A watched source remembers why it was lost.
+// A watched source remembers why what is in force may be old.
 type watched struct {
 	source tiergate.Source
-	lost   atomic.Pointer[error]
+	lost   atomic.Pointer[error] // nil since the source was heard last
 	report func(error)
 }
 
 // Follow is the source's.
 func (w *watched) Follow(ctx context.Context, from tiergate.Resume, f tiergate.Follower) error {
-	err := w.source.Follow(ctx, from, f)
+	err := w.source.Follow(ctx, from, hearing{f, w})
 	if err != nil && ctx.Err() == nil {
-		w.lost.Store(&err)
-		w.report(err)
+		w.fail(err)
 	}
 	return err
+}
+
+func (w *watched) fail(why error) {
+	w.lost.Store(&why)
+	w.report(why)
+}
+
+// hearing is a follower that forgets what the source has got over.
+type hearing struct {
+	tiergate.Follower
+	source *watched
+}
+
+// Confirm is the follower's.
+func (h hearing) Confirm(asOf time.Time) {
+	h.source.lost.Store(nil)
+	h.Follower.Confirm(asOf)
 }
