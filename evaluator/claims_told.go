@@ -22,7 +22,9 @@ func (g *Generation) tell(d *tiergate.Decision, s *subject) {
 }
 
 // told picks the limit to tell of: the first quota that the subject has, else the first limit.
-func (g *Generation) told(t *terms, s *subject) (first *tiergate.FlagLimit) {
+func (g *Generation) told(t *terms, s *subject) *tiergate.FlagLimit {
+	var first *tiergate.FlagLimit
+	has := false
 	team, user := g.view.TeamExceptions(s.scope.Team), g.view.UserExceptions(s.scope.UserID)
 	for i := range t.claims {
 		who, x := s.scope.UserID, user
@@ -34,8 +36,8 @@ func (g *Generation) told(t *terms, s *subject) (first *tiergate.FlagLimit) {
 		case who == "" || limit == nil && !timed:
 		case isQuota:
 			return limit // nil when its amount changes by time
-		case first == nil:
-			first = limit
+		case !has:
+			first, has = limit, true // nil as well
 		}
 	}
 	return first

@@ -25,6 +25,9 @@ func TestGeneration_All_tells_of_a_limit(t *testing.T) {
 		return tiergate.PutOf(&g)
 	}
 	seven, later := int64(7), now.Add(time.Hour)
+	slots := func(key string) tiergate.Change {
+		return limitOf(key, "new-dashboard", func(l *tiergate.Limit) { l.Kind, l.Period = tiergate.Concurrency, "" }, map[string]*int64{"pro": &seven})
+	}
 	for name, tc := range map[string]struct {
 		more []tiergate.Change
 		user string
@@ -50,6 +53,10 @@ func TestGeneration_All_tells_of_a_limit(t *testing.T) {
 			[]tiergate.Change{limitOf("l", "new-dashboard", nil, map[string]*int64{"pro": nil}), of("l", tiergate.Override{TeamID: "globex", Amount: &seven})},
 			"bob", "new-dashboard",
 			&tiergate.FlagLimit{Key: "l", Amount: 7, Period: "day"},
+		},
+		"no quota, and the first limit changes by time": {
+			[]tiergate.Change{slots("a"), slots("b"), of("a", tiergate.Override{TeamID: "globex", Amount: &seven, ExpiresAt: later})},
+			"bob", "new-dashboard", nil,
 		},
 		"several teams and none is named": {[]tiergate.Change{tiergate.PutOf(&tiergate.Member{TeamID: "acme", UserID: "bob", Role: tiergate.RoleMember})}, "bob", "model-training", nil},
 		"a policy without an answer":      {[]tiergate.Change{bundle(2, "package tiergate.limits\n\nlimits := 1 if input.attributes.never", nil)}, "bob", "model-training", nil},

@@ -10,20 +10,20 @@ import (
 	"github.com/tiergate/tiergate/policy"
 )
 
-// exports are the documents of the sets that somebody follows. The zero value has none.
+// exports are the documents of the sets that somebody asked for. The zero value has none.
 type exports struct {
 	mu   sync.Mutex
 	sets map[string]*export
 }
 
-// An export is the document of one set, and what it was made of. It keeps neither of the two
-// in memory.
+// An export is the document of one set, and what it was made of. It keeps none of them in memory:
+// those who follow the set have its document.
 type export struct {
 	mu     sync.Mutex // held while the document is made, which all who want it wait for
 	set    weak.Pointer[flagSet]
 	policy weak.Pointer[policy.Engine]
 	made   time.Time
-	doc    *tiergate.FlagDocument
+	doc    weak.Pointer[tiergate.FlagDocument]
 	err    error
 }
 
@@ -72,15 +72,17 @@ func (x *export) of(g *Generation, name string) (*tiergate.FlagDocument, error) 
 	if !ok { // it has gone just now
 		return g.document(&flagSet{name: name})
 	}
-	of, under := weak.Make(set), weak.Make(g.policy)
-	incomplete := x.doc != nil && x.doc.Incomplete && time.Since(x.made) >= patience
-	if x.set == of && x.policy == under && !incomplete {
-		return x.doc, x.err
+	of, under, before := weak.Make(set), weak.Make(g.policy), x.doc.Value()
+	if x.set == of && x.policy == under {
+		incomplete := before != nil && before.Incomplete && time.Since(x.made) >= patience
+		if x.err != nil || before != nil && !incomplete {
+			return before, x.err
+		}
 	}
 	doc, err := g.document(set)
-	if err == nil && x.doc != nil && doc.JSON == x.doc.JSON && doc.Incomplete == x.doc.Incomplete {
-		doc = x.doc
+	if err == nil && before != nil && doc.JSON == before.JSON && doc.Incomplete == before.Incomplete {
+		doc = before
 	}
-	x.set, x.policy, x.made, x.doc, x.err = of, under, time.Now(), doc, err
+	x.set, x.policy, x.made, x.doc, x.err = of, under, time.Now(), weak.Make(doc), err
 	return doc, err
 }

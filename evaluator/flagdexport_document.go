@@ -33,7 +33,7 @@ func (g *Generation) document(set *flagSet) (*tiergate.FlagDocument, error) {
 		d.out = append(jsonvalue.AppendString(d.out, name), ':')
 		d.appendFlag(g.definition(f, g.view.Flag(set.name, name), &d.shared))
 		if between = ","; len(d.out) > tiergate.MaxDocumentBytes {
-			return nil, tiergate.Errorf(tiergate.Exhausted, "the flags of set %q are more than %d bytes", set.name, tiergate.MaxDocumentBytes)
+			break // it is too large already
 		}
 	}
 	d.out = append(d.out, '}')
@@ -42,24 +42,25 @@ func (g *Generation) document(set *flagSet) (*tiergate.FlagDocument, error) {
 		d.out = append(append(d.out, d.shared.members...), '}')
 	}
 	d.appendMetadata()
+	if len(d.out) >= tiergate.MaxDocumentBytes {
+		return nil, tiergate.Errorf(tiergate.Exhausted, "the flags of set %q are more than %d bytes", set.name, tiergate.MaxDocumentBytes)
+	}
 	d.doc.JSON = string(append(d.out, '}'))
 	return &d.doc, nil
 }
 
-// appendMetadata appends the set's metadata. Its version, unless it has one of its own, is
-// a hash of all the rest: the same flags have the same version wherever they come from.
+// appendMetadata appends the set's metadata.
 func (d *documenter) appendMetadata() {
-	var shared map[string]any
-	if d.set.def != nil {
-		shared = d.set.def.Metadata
-	}
-	own := map[string]any{"flagSetId": d.set.name}
 	d.out = append(d.out, `,"metadata":{`...)
-	if _, ok := shared["version"]; !ok {
-		hash := sha256.Sum256(append(d.out, encodeMetadata(shared, own)...))
-		own["version"] = hex.EncodeToString(hash[:8])
+	d.out = append(append(d.out, encodeMetadata(d.metadata(), map[string]any{"flagSetId": d.set.name})...), '}')
+}
+
+// metadata is the set's own, nil for none.
+func (d *documenter) metadata() map[string]any {
+	if d.set.def == nil {
+		return nil
 	}
-	d.out = append(append(d.out, encodeMetadata(shared, own)...), '}')
+	return d.set.def.Metadata
 }
 
 // appendFlag appends one definition, and notes it when it is withheld.
@@ -68,10 +69,40 @@ func (d *documenter) appendFlag(def definition) {
 	if def.withheld != "" {
 		d.doc.Withheld = append(d.doc.Withheld, tiergate.WithheldFlag{Name: def.name, Why: def.withheld})
 	}
+	start := len(d.out)
 	d.out = def.appendTo(d.out)
+	if m := d.metadataOf(&def, d.out[start:]); len(m) > 0 {
+		d.out = append(append(append(d.out, `,"metadata":{`...), m...), '}')
+	}
+	d.out = append(d.out, '}')
 }
 
-// appendTo appends the definition as flagd has it.
+// metadataOf returns a flag's own metadata with why it is withheld, and with a version: a hash of
+// its definition and of the shared rules that it names, so that the same flag has the same version
+// wherever it comes from. A version of the whole set would make clients take each change for one
+// of all flags, since they put the set's metadata into each. One's own version is not replaced.
+func (d *documenter) metadataOf(def *definition, text []byte) json.RawMessage {
+	more := map[string]any{}
+	if def.withheld != "" {
+		more["withheld"] = string(def.withheld)
+	}
+	_, flags := def.own["version"]
+	if _, sets := d.metadata()["version"]; !flags && !sets {
+		h := sha256.New()
+		h.Write(text)
+		h.Write(encodeMetadata(def.own, more))
+		if bytes.Contains(def.rule, []byte(ref)) {
+			h.Write(d.shared.members)
+		}
+		more["version"] = hex.EncodeToString(h.Sum(nil)[:versionBytes])
+	}
+	return encodeMetadata(def.own, more)
+}
+
+// versionBytes is how much of its hash tells a version of a flag from the others.
+const versionBytes = 6
+
+// appendTo appends the definition as flagd has it, without metadata and its last brace.
 func (d *definition) appendTo(b []byte) []byte {
 	b = append(append(append(b, `{"state":"`...), d.state...), `","variants":{`...)
 	for i, v := range d.variants {
@@ -88,10 +119,7 @@ func (d *definition) appendTo(b []byte) []byte {
 	if d.rule != nil {
 		b = append(append(b, `,"targeting":`...), d.rule...)
 	}
-	if m := d.metadata(); len(m) > 0 {
-		b = append(append(append(b, `,"metadata":{`...), m...), '}')
-	}
-	return append(b, '}')
+	return b
 }
 
 // textOf is JSON that protobuf takes for text.
@@ -100,14 +128,6 @@ func textOf(raw json.RawMessage) []byte {
 		return raw
 	}
 	return bytes.ToValidUTF8(raw, []byte("\ufffd"))
-}
-
-// metadata returns the flag's own metadata with why it is withheld.
-func (d *definition) metadata() json.RawMessage {
-	if d.withheld == "" {
-		return encodeMetadata(nil, d.own)
-	}
-	return encodeMetadata(d.own, map[string]any{"withheld": string(d.withheld)})
 }
 
 // sortedVariants are a flag's variants in the order of their names.

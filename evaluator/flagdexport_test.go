@@ -3,6 +3,8 @@ package evaluator_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -31,15 +33,18 @@ func export(tb testing.TB, e *evaluator.Engine, set string) *tiergate.FlagDocume
 	return doc
 }
 
-// exported is the definition of one flag in a document.
+// exported is the definition of one flag in a document, without the version that it was given.
 func exported(tb testing.TB, doc *tiergate.FlagDocument, name string) string {
 	tb.Helper()
 	var d struct{ Flags map[string]json.RawMessage }
 	if err := json.Unmarshal([]byte(doc.JSON), &d); err != nil {
 		tb.Fatal(err)
 	}
-	return string(d.Flags[name])
+	definition := givenVersion.ReplaceAllString(string(d.Flags[name]), "")
+	return strings.Replace(definition, `,"metadata":{}`, "", 1)
 }
+
+var givenVersion = regexp.MustCompile(`"version":"[0-9a-f]{12}",?|,"version":"[0-9a-f]{12}"`)
 
 // Tiers, percentage, targeting and the two variants become one rule and a default variant.
 func TestExport_compiles_flags(t *testing.T) {
@@ -176,7 +181,7 @@ func TestExport_withholds_where_the_tier_depends_on_the_feature(t *testing.T) {
 	}
 }
 
-// A document is the same bytes wherever it is made, and says which set and version it is.
+// A document is the same bytes wherever it is made, and says which set it is.
 func TestExport_is_the_same_everywhere(t *testing.T) {
 	set := tiergate.PutOf(&tiergate.FlagSet{Name: "web", Metadata: map[string]any{"owner": "web", "flagSetId": "lies"}})
 	flag := func(name string) tiergate.Change {
@@ -190,27 +195,69 @@ func TestExport_is_the_same_everywhere(t *testing.T) {
 	if diff := cmp.Diff(a.JSON, b.JSON); diff != "" {
 		t.Errorf("two sidecars (-one +other):\n%s", diff)
 	}
-	const want = `"metadata":{"flagSetId":"web","owner":"web","version":"`
-	if !strings.Contains(a.JSON, want) {
-		t.Errorf("the document is %s, without %s", a.JSON, want)
-	}
-	apply(t, one, step(2, flag("d")))
-	if c := export(t, one, "web"); c.JSON == a.JSON || versionOf(t, c) == versionOf(t, a) {
-		t.Errorf("with another flag the version is still %s", versionOf(t, c))
-	}
-	own := demo(t, tiergate.PutOf(&tiergate.FlagSet{Name: "web", Metadata: map[string]any{"version": "7"}}))
-	if v := versionOf(t, export(t, own, "web")); v != "7" {
-		t.Errorf("the version of a set that has one is %q", v)
+	if want := `"metadata":{"flagSetId":"web","owner":"web"}}`; !strings.HasSuffix(a.JSON, want) {
+		t.Errorf("the document is %s, which does not end with %s", a.JSON, want)
 	}
 }
 
-func versionOf(tb testing.TB, doc *tiergate.FlagDocument) string {
+// A flag's version is another when its definition is, or a shared rule that it names, and at no
+// other time: clients name what is different as changed. A version of one's own stays.
+func TestExport_gives_each_flag_a_version_of_its_own(t *testing.T) {
+	set := func(share int, metadata map[string]any) tiergate.Change {
+		shared := fmt.Sprintf(`{"fractional":[["on",%d],["off",1]]}`, share)
+		return tiergate.PutOf(&tiergate.FlagSet{Name: "web", Metadata: metadata, Evaluators: map[string]json.RawMessage{"share": json.RawMessage(shared)}})
+	}
+	flag := func(name string, with func(f *tiergate.Flag)) tiergate.Change {
+		return boolean(name, func(f *tiergate.Flag) {
+			if f.Set = "web"; with != nil {
+				with(f)
+			}
+		})
+	}
+	refers := func(f *tiergate.Flag) { f.Rules.Targeting = json.RawMessage(`{"$ref":"share"}`) }
+	owned := func(f *tiergate.Flag) { f.Metadata = map[string]any{"version": "7"} }
+	e := demo(t, set(1, nil), flag("plain", nil), flag("refers", refers), flag("owned", owned), flag("tiered", nil))
+	before := versionsOf(t, export(t, e, "web"))
+	if before["owned"] != "7" || len(before["plain"]) != 12 || before["plain"] != before["tiered"] || before["plain"] == before["refers"] {
+		t.Errorf("the versions are %v", before)
+	}
+	differ := func(rev int64, want []string, changes ...tiergate.Change) {
+		t.Helper()
+		apply(t, e, step(rev, changes...))
+		after := versionsOf(t, export(t, e, "web"))
+		var got []string
+		for _, name := range slices.Sorted(maps.Keys(after)) {
+			if after[name] != before[name] {
+				got = append(got, name)
+			}
+		}
+		if before = after; !slices.Equal(got, want) {
+			t.Errorf("revision %d gives %v another version, want %v", rev, got, want)
+		}
+	}
+	differ(2, []string{"tiered"}, flag("tiered", func(f *tiergate.Flag) { f.Rules.Tiers = []string{"pro"} }))
+	differ(3, []string{"refers"}, set(2, nil))
+	differ(4, []string{"new"}, flag("new", nil))
+	differ(5, []string{"plain"}, flag("plain", func(f *tiergate.Flag) { f.Metadata = map[string]any{"owner": "web"} }))
+	differ(6, []string{"new", "plain", "refers", "tiered"}, set(2, map[string]any{"version": "set's"})) // who has none has the set's
+	if before["plain"] != "" {
+		t.Errorf("beside the set's version the versions are %v", before)
+	}
+}
+
+func versionsOf(tb testing.TB, doc *tiergate.FlagDocument) map[string]string {
 	tb.Helper()
-	var d struct{ Metadata struct{ Version string } }
+	var d struct {
+		Flags map[string]struct{ Metadata struct{ Version string } }
+	}
 	if err := json.Unmarshal([]byte(doc.JSON), &d); err != nil {
 		tb.Fatal(err)
 	}
-	return d.Metadata.Version
+	versions := map[string]string{}
+	for name, f := range d.Flags {
+		versions[name] = f.Metadata.Version
+	}
+	return versions
 }
 
 // Nothing is made anew until something about the set is different.
@@ -245,7 +292,7 @@ func TestExport_remakes_what_changed_only(t *testing.T) {
 		t.Errorf("under the built-in policy again the document is %s", after.JSON)
 	}
 	none := export(t, e, "no-such-set")
-	if want := `{"flags":{},"metadata":{"flagSetId":"no-such-set",`; !strings.HasPrefix(none.JSON, want) {
+	if want := `{"flags":{},"metadata":{"flagSetId":"no-such-set"}}`; none.JSON != want {
 		t.Errorf("a set that does not exist is %s", none.JSON)
 	}
 }
