@@ -167,6 +167,7 @@ func TestRetries(t *testing.T) {
 	}{
 		"connection":      {broken, 3},
 		"not ready":       {problem(503, "unavailable"), 3},
+		"half a question": {problem(408, "timeout"), 3},
 		"a proxy":         {func() (*http.Response, error) { return response(502, "text/html", "<html>") }, 3},
 		"still running":   {problem(409, "conflict"), 3},
 		"another body":    {problem(422, "key_reused"), 1},

@@ -116,6 +116,8 @@ func read(status int, contentType string, text []byte, out any) error {
 	}
 	e := &Error{Status: status, Code: p.Code, Message: p.Detail, Field: p.Field, Violated: p.Violated}
 	switch {
+	case status == http.StatusRequestTimeout: // the question was not read, so that it had no effect
+		e.Code, e.Message = tiergate.Unavailable, "the question took the sidecar too long to arrive"
 	case known && e.Code != "":
 	case status == http.StatusServiceUnavailable, status == http.StatusBadGateway, status == http.StatusGatewayTimeout:
 		e.Code, e.Message = tiergate.Unavailable, "something before the sidecar says that it is away"
