@@ -17,12 +17,12 @@ import (
 
 // The features that callers use, and what the limits allow each subject.
 const (
-	tightAmount   = 200 // of "tight", per team and ever, for each minute of the run
-	userAmount    = 10  // of "exports", per user and ever, for each minute
-	jobsAmount    = 40  // of "jobs", per team and ever, for each minute
+	tightAmount   = 100 // of "tight", per team and ever, for each minute of the run
+	userAmount    = 5   // of "exports", per user and ever, for each minute
+	jobsAmount    = 20  // of "jobs", per team and ever, for each minute
 	jobSlots      = 6
 	bulkAmount    = 1 << 40
-	bulkFeatures  = 50
+	bulkFeatures  = 10
 	chaosTeams    = 6
 	usersPerTeam  = 8
 	chaosSidecars = 16
@@ -131,7 +131,7 @@ func (c *caller) until(ctx context.Context, path string, body any) (answered, bo
 	for c.again, c.roamed = false, false; ctx.Err() == nil; c.again = true {
 		out := c.call(ctx, addr, path, body)
 		switch out.status {
-		case 0, http.StatusConflict, http.StatusServiceUnavailable:
+		case 0, http.StatusConflict, http.StatusServiceUnavailable, http.StatusRequestTimeout:
 			out.body = map[string]any{"reason": "UNAVAILABLE"}
 		}
 		if out.body["reason"] == "UNAVAILABLE" { // nobody could say, or it may have happened
@@ -156,15 +156,15 @@ func text(v any) string           { s, _ := v.(string); return s }
 func (c *caller) run(ctx, stop context.Context) {
 	for stop.Err() == nil {
 		switch n := c.rng.IntN(100); {
-		case n < 20:
+		case n < 12:
 			c.keyed(ctx, "/v1/consume", "tight", false)
-		case n < 30:
+		case n < 18:
 			c.keyed(ctx, "/v1/consume", "exports", true)
-		case n < 35:
+		case n < 22:
 			c.keyed(ctx, "/v1/track", "tracked", false)
-		case n < 42:
+		case n < 27:
 			c.job(ctx)
-		case n < 45:
+		case n < 30:
 			c.check(ctx)
 		default:
 			c.batch(ctx)

@@ -24,8 +24,14 @@ import (
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
-// How long the fault run lasts: two minutes as a test, TIERGATE_CHAOS for more.
-const chaosTime = 2 * time.Minute
+// How long the fault run lasts: two minutes as a test, TIERGATE_CHAOS for more. A long one has about
+// chaosKills kills and chaosBreaks faults of Postgres, further apart than in a short one: what comes
+// after each takes a small machine as long as many thousand events, and a long run is to have both.
+const (
+	chaosTime   = 2 * time.Minute
+	chaosKills  = 1_200
+	chaosBreaks = 50
+)
 
 // Sixteen sidecars share one Postgres while processes are killed and stopped, Postgres is
 // killed, and connections end between a commit and its answer. At the end the ledger says
@@ -226,9 +232,9 @@ func (w *chaosWorld) run(t *testing.T, duration time.Duration) {
 	stop, cancel := context.WithTimeout(t.Context(), duration)
 	defer cancel()
 	var faults, callers sync.WaitGroup
-	faults.Go(func() { w.killAll(stop, t) })
+	faults.Go(func() { w.killAll(stop, t, max(700*time.Millisecond, duration/chaosKills)) })
 	faults.Go(func() { w.stopSome(stop) })
-	faults.Go(func() { w.breakPostgres(stop, t) })
+	faults.Go(func() { w.breakPostgres(stop, t, max(9*time.Second, duration/chaosBreaks)) })
 	faults.Go(func() { w.report(stop, t) })
 	end, over := context.WithTimeout(t.Context(), duration+3*time.Minute)
 	defer over()
@@ -259,10 +265,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// killAll kills one process after the other, and starts each anew at once.
-func (w *chaosWorld) killAll(ctx context.Context, t *testing.T) {
-	for ctx.Err() == nil {
-		time.Sleep(time.Duration(400+rand.IntN(600)) * time.Millisecond)
+// killAll kills one process after the other, a gap apart on average, and starts each anew at once.
+func (w *chaosWorld) killAll(ctx context.Context, t *testing.T, gap time.Duration) {
+	for at := time.Now(); ctx.Err() == nil; {
+		at = at.Add(gap/2 + rand.N(gap)) // however long a kill takes
+		pause(ctx, time.Until(at))
 		s := w.sidecars[rand.IntN(len(w.sidecars)-2)] // the last two are stopped instead
 		s.kill()
 		w.faults.kills.Add(1)
@@ -305,9 +312,9 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // breakPostgres kills the server, cuts all connections, and holds its answers back.
-func (w *chaosWorld) breakPostgres(ctx context.Context, t *testing.T) {
+func (w *chaosWorld) breakPostgres(ctx context.Context, t *testing.T, gap time.Duration) {
 	for i := 0; ctx.Err() == nil; i++ {
-		pause(ctx, 9*time.Second)
+		pause(ctx, gap)
 		switch i % 3 {
 		case 0:
 			w.proxy.Cut()
