@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/open-feature/go-sdk/openfeature"
@@ -11,7 +12,8 @@ import (
 )
 
 // BenchmarkSDK measures an evaluation through the SDK: with its own NoopProvider, which answers
-// nothing, and in process. The difference is what deciding costs.
+// nothing and which the SDK spares some of its work; with a provider that answers always the same,
+// with as much metadata as we have; and in process. The differences are what deciding costs.
 func BenchmarkSDK(b *testing.B) {
 	about := openfeature.NewEvaluationContext("alice", map[string]any{"teamId": "acme", "plan": "pro", "age": 33})
 	inProcess := func(b *testing.B) openfeature.FeatureProvider {
@@ -23,6 +25,7 @@ func BenchmarkSDK(b *testing.B) {
 		of         func(b *testing.B) openfeature.FeatureProvider
 	}{
 		{"noop", "new-dashboard", func(*testing.B) openfeature.FeatureProvider { return openfeature.NoopProvider{} }},
+		{"constant", "new-dashboard", func(*testing.B) openfeature.FeatureProvider { return constant{} }},
 		{"static", "new-dashboard", inProcess},
 		{"tiergated", "api-access", inProcess},
 		{"percentage", "beta-search", inProcess},
@@ -46,6 +49,17 @@ func BenchmarkSDK(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A constant provider does nothing but what each does that says what its answers are about.
+type constant struct{ openfeature.NoopProvider }
+
+var constantMetadata = openfeature.FlagMetadata{"flagSetId": "default", "version": "fixed-1", "revision": "fixed-1", "tier": "enterprise"}
+
+func (constant) BooleanEvaluation(_ context.Context, _ string, value bool, _ openfeature.FlattenedContext) openfeature.BoolResolutionDetail {
+	return openfeature.BoolResolutionDetail{Value: value, ProviderResolutionDetail: openfeature.ProviderResolutionDetail{
+		Reason: openfeature.StaticReason, Variant: "on", FlagMetadata: constantMetadata,
+	}}
 }
 
 // BenchmarkProvider measures the provider alone, between the SDK's flattened context and its
