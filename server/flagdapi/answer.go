@@ -132,45 +132,22 @@ func (c *call) setMetadata() *structpb.Struct {
 	return meta
 }
 
-// A limit is what the metadata of a metered flag tell.
-type limit struct {
-	tiergate.FlagLimit
-	remaining *int64
-	resetsAt  string // "" for never, or when it is not told
-}
-
-// limitOf is what is left of a limit; nil is nothing.
-func limitOf(left *tiergate.LimitState, now time.Time) *limit {
+// withLimit returns a copy of metadata that tells of a limit; nil is nothing.
+func withLimit(meta *structpb.Struct, left *server.Left) *structpb.Struct {
 	if left == nil {
-		return nil
-	}
-	l := &limit{FlagLimit: tiergate.FlagLimit{Key: left.Key, Amount: left.Amount, Period: left.Period}}
-	if !left.AsOf.IsZero() { // else it is not known here
-		remaining := left.Min
-		l.remaining = &remaining
-	}
-	if left.ResetsIn >= 0 {
-		l.resetsAt = now.Add(left.ResetsIn).UTC().Round(time.Second).Format(time.RFC3339)
-	}
-	return l
-}
-
-// withLimit returns a copy of metadata that tells of a limit.
-func withLimit(meta *structpb.Struct, l *limit) *structpb.Struct {
-	if l == nil {
 		return meta
 	}
 	fields := maps.Clone(meta.Fields)
-	fields["limit"] = structpb.NewNumberValue(float64(l.Amount))
-	fields["limitKey"] = structpb.NewStringValue(l.Key)
-	if l.Period != "" {
-		fields["period"] = structpb.NewStringValue(l.Period)
+	fields["limit"] = structpb.NewNumberValue(float64(left.Amount))
+	fields["limitKey"] = structpb.NewStringValue(left.Key)
+	if left.Period != "" {
+		fields["period"] = structpb.NewStringValue(left.Period)
 	}
-	if l.remaining != nil {
-		fields["remaining"] = structpb.NewNumberValue(float64(*l.remaining))
+	if left.Known {
+		fields["remaining"] = structpb.NewNumberValue(float64(left.Remaining))
 	}
-	if l.resetsAt != "" {
-		fields["resetsAt"] = structpb.NewStringValue(l.resetsAt)
+	if !left.ResetsAt.IsZero() {
+		fields["resetsAt"] = structpb.NewStringValue(left.ResetsAt.Format(time.RFC3339))
 	}
 	return &structpb.Struct{Fields: fields}
 }

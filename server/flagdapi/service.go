@@ -153,8 +153,7 @@ func (s *service) resolve(ctx context.Context, flag string, attributes *structpb
 	}
 	a.meta = c.made.metadata(&a.Decision)
 	if a.Metered {
-		left := c.meter.Left(s.cfg.Gate, &a.Decision, &c.req, c.made.of.resume)
-		a.meta = withLimit(a.meta, limitOf(left, c.req.Now))
+		a.meta = withLimit(a.meta, c.meter.Left(s.cfg.Gate, &a.Decision, &c.req, c.made.of.resume))
 	}
 	return a, nil
 }

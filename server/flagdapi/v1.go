@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiergate/tiergate"
 	wire "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v1"
+	"github.com/tiergate/tiergate/server"
 )
 
 // version1 is flagd.evaluation.v1. It has no way to say that the code default applies, except
@@ -72,7 +73,7 @@ func (s *version1) ResolveAll(ctx context.Context, req *wire.ResolveAllRequest) 
 		}
 		flag := &wire.AnyFlag{Reason: string(d.Reason), Variant: d.Variant, Metadata: c.made.metadata(&d)}
 		if d.Limit != nil {
-			flag.Metadata = withLimit(flag.Metadata, &limit{FlagLimit: *d.Limit})
+			flag.Metadata = withLimit(flag.Metadata, &server.Left{FlagLimit: *d.Limit})
 		}
 		c.made.give(flag, &d)
 		flags[d.Flag] = flag

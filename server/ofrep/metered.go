@@ -33,15 +33,13 @@ func (c *call) appendLimit(b []byte, d *tiergate.Decision, gate tiergate.Gate) [
 		return b
 	}
 	b = appendFlagLimit(b, left.Key, left.Amount, left.Period)
-	if !left.AsOf.IsZero() { // else it is not known here
-		b = strconv.AppendInt(append(b, `,"remaining":`...), left.Min, 10)
+	if left.Known {
+		b = strconv.AppendInt(append(b, `,"remaining":`...), left.Remaining, 10)
 	}
-	if left.ResetsIn < 0 { // never
+	if left.ResetsAt.IsZero() {
 		return b
 	}
-	at := c.req.Now.Add(left.ResetsIn)
-	b = append(b, `,"resetsAt":"`...)
-	return append(at.UTC().Round(time.Second).AppendFormat(b, time.RFC3339), '"')
+	return append(left.ResetsAt.AppendFormat(append(b, `,"resetsAt":"`...), time.RFC3339), '"')
 }
 
 func appendFlagLimit(b []byte, key string, amount int64, period string) []byte {
