@@ -24,7 +24,8 @@ const (
 // A Life is what a provider does between Init and Shutdown: the SDK's StateHandler,
 // ContextAwareStateHandler and EventHandler. Its work goes on whatever became of the
 // initialization: a provider whose Init ran out of time is ready later. It can be begun again
-// after its end. Safe for concurrent use.
+// after its end, and while it ends: then the work begins anew as soon as it has ended. Safe for
+// concurrent use.
 type Life struct {
 	name     string
 	work     func(ctx context.Context, w *Work)
@@ -40,9 +41,10 @@ type Life struct {
 // A span is one beginning and end.
 type span struct {
 	cancel  context.CancelFunc
-	closing context.Context // set before cancel: how long the end may take
-	ready   chan struct{}   // closed when the first state is in force
-	broken  chan struct{}   // closed when there will never be any
+	closing context.Context    // set before cancel: how long the end may take
+	release context.CancelFunc // of closing
+	ready   chan struct{}      // closed when the first state is in force
+	broken  chan struct{}      // closed when there will never be any
 	done    chan struct{}
 }
 
@@ -88,25 +90,48 @@ func (l *Life) InitWithContext(ctx context.Context, _ openfeature.EvaluationCont
 	return l.begun(ctx, s)
 }
 
+// begin returns the span that goes on, else a new one. One that is about to end is not joined: it
+// ends, whoever relies on it.
 func (l *Life) begin() *span {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now != nil && !isClosed(l.now.done) {
-		return l.now
+	before := l.now
+	if before != nil && before.closing == nil && !isClosed(before.done) {
+		return before
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &span{cancel: cancel, ready: make(chan struct{}), broken: make(chan struct{}), done: make(chan struct{})}
 	l.now, l.state, l.trouble = s, openfeature.NotReadyState, nil
 	l.teller.forget()
 	go func() {
-		defer close(s.done)
-		var telling sync.WaitGroup
-		telling.Go(func() { l.teller.run(ctx) })
-		defer telling.Wait()
-		defer cancel()
-		l.work(ctx, &Work{l})
+		defer l.end(s)
+		if before != nil {
+			<-before.done
+		}
+		l.live(ctx, s)
 	}()
 	return s
+}
+
+// live works until ctx ends, which may have been before the span's turn came.
+func (l *Life) live(ctx context.Context, s *span) {
+	if ctx.Err() != nil {
+		return
+	}
+	var telling sync.WaitGroup
+	telling.Go(func() { l.teller.run(ctx) })
+	defer telling.Wait()
+	defer s.cancel()
+	l.work(ctx, &Work{life: l, span: s})
+}
+
+func (l *Life) end(s *span) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.release != nil {
+		s.release()
+	}
+	close(s.done)
 }
 
 // begun is the result of an initialization. From here on states are told as events.
@@ -114,6 +139,9 @@ func (l *Life) begun(ctx context.Context, s *span) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.teller.hold(silence)
+	if s != l.now {
+		return fmt.Errorf("start %s: it was shut down", l.name)
+	}
 	if isClosed(s.ready) {
 		l.repeat()
 		return nil
@@ -146,29 +174,41 @@ func (l *Life) repeat() {
 // Shutdown is ShutdownWithContext without a context.
 func (l *Life) Shutdown() { _ = l.ShutdownWithContext(context.Background()) }
 
-// ShutdownWithContext ends the work and waits for its end, until ctx ends. To end what has not
-// begun or has ended is no error.
+// ShutdownWithContext ends the work and waits for its end, until ctx ends. The work's end has until
+// the deadline of ctx, also when ctx is cancelled before: the SDK ends a provider with the context
+// of the call that replaces it, which is over as soon as the next one is ready. To end what has
+// not begun or has ended is no error.
 func (l *Life) ShutdownWithContext(ctx context.Context) error {
-	if _, bounded := ctx.Deadline(); !bounded {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		deadline = time.Now().Add(DefaultShutdownTimeout)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultShutdownTimeout)
+		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	l.mu.Lock()
-	s := l.now
+	s := l.close(context.WithoutCancel(ctx), deadline)
 	if s == nil {
-		l.mu.Unlock()
 		return nil
 	}
-	if s.closing == nil {
-		s.closing = ctx
-	}
-	l.mu.Unlock()
-	s.cancel()
 	select {
 	case <-s.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("end %s: %w", l.name, ctx.Err())
 	}
+}
+
+// close tells the span that goes on to end, and returns it; nil if there is none.
+func (l *Life) close(ctx context.Context, deadline time.Time) *span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.now
+	if s == nil || isClosed(s.done) {
+		return nil
+	}
+	if s.closing == nil {
+		s.closing, s.release = context.WithDeadline(ctx, deadline)
+	}
+	s.cancel()
+	return s
 }

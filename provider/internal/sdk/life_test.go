@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,6 +218,99 @@ func TestLife_begins_and_ends_as_often_as_it_is_told(t *testing.T) {
 	})
 }
 
+// A slow work takes two seconds to end. It is never done twice at a time.
+type slow struct{ begun, working atomic.Int32 }
+
+func (s *slow) work(ctx context.Context, w *sdk.Work) {
+	s.begun.Add(1)
+	if s.working.Add(1) > 1 {
+		panic("two at a time")
+	}
+	w.Ready("at once")
+	<-ctx.Done()
+	time.Sleep(time.Second)
+	w.Ready("still")
+	time.Sleep(time.Second)
+	w.Lost(errors.New("it ends"))
+	s.working.Add(-1)
+}
+
+// end begins a shutdown.
+func end(ctx context.Context, l *sdk.Life) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- l.ShutdownWithContext(ctx) }()
+	synctest.Wait()
+	return done
+}
+
+// A provider that is set again while it ends begins anew once it has ended, and nothing of the end
+// is told of the new beginning.
+func TestLife_begins_anew_while_it_ends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slow
+		l := sdk.NewLife("slow", 0, s.work)
+		if err := l.Init(openfeature.EvaluationContext{}); err != nil {
+			t.Fatal(err)
+		}
+		began, ended := time.Now(), end(t.Context(), l)
+		first, second := initialize(t.Context(), l), initialize(t.Context(), l)
+		if err := errors.Join(<-first, <-second, <-ended); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 2*time.Second || s.begun.Load() != 2 || s.working.Load() != 1 {
+			t.Errorf("after %v it has begun %d times, and %d work", took, s.begun.Load(), s.working.Load())
+		}
+		if got := told(l); got != nil {
+			t.Errorf("%q was told", got)
+		}
+		l.Shutdown()
+	})
+}
+
+// Nobody waits for the end before longer than their context allows; the provider is ready later.
+func TestLife_waits_for_its_end_no_longer_than_it_may(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slow
+		l := sdk.NewLife("slow", 0, s.work)
+		if err := l.Init(openfeature.EvaluationContext{}); err != nil {
+			t.Fatal(err)
+		}
+		ended := end(t.Context(), l)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.InitWithContext(ctx, openfeature.EvaluationContext{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Init = %v", err)
+		}
+		if e := <-l.EventChannel(); e.EventType != openfeature.ProviderReady {
+			t.Errorf("%+v was told", e)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		l.Shutdown()
+	})
+}
+
+// Who is told to end while it waits to begin anew does not begin.
+func TestLife_Shutdown_while_it_waits_to_begin_anew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slow
+		l := sdk.NewLife("slow", 0, s.work)
+		if err := l.Init(openfeature.EvaluationContext{}); err != nil {
+			t.Fatal(err)
+		}
+		first := end(t.Context(), l)
+		again := initialize(t.Context(), l)
+		second := end(t.Context(), l)
+		if err := errors.Join(<-first, <-second); err != nil {
+			t.Error(err)
+		}
+		if err := <-again; err == nil || s.begun.Load() != 1 || s.working.Load() != 0 {
+			t.Errorf("Init = %v; it has begun %d times, and %d work", err, s.begun.Load(), s.working.Load())
+		}
+	})
+}
+
 // A shutdown while somebody waits for the beginning ends both, with a reason.
 func TestLife_Shutdown_while_it_begins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -241,6 +335,7 @@ func TestLife_Shutdown_is_bounded(t *testing.T) {
 			began := time.Now()
 			<-w.Closing().Done()
 			ended <- time.Since(began)
+			time.Sleep(time.Second)
 		})
 		if err := l.Init(openfeature.EvaluationContext{}); err != nil {
 			t.Fatal(err)
@@ -253,7 +348,47 @@ func TestLife_Shutdown_is_bounded(t *testing.T) {
 		if got := <-ended; got != 3*time.Second {
 			t.Errorf("the end had %v", got)
 		}
+		l.Shutdown()
 	})
+}
+
+// The SDK ends a provider with the context of the call that sets the next one, and that is cancelled
+// as soon as the next one is ready: the end has until the deadline all the same.
+func TestLife_Shutdown_keeps_its_deadline_when_it_is_cancelled(t *testing.T) {
+	for name, tc := range map[string]struct{ bound, want time.Duration }{
+		"deadline": {3 * time.Second, 3 * time.Second}, "none": {0, sdk.DefaultShutdownTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan time.Duration, 1)
+				l := sdk.NewLife("slow", 0, func(ctx context.Context, w *sdk.Work) {
+					w.Ready("at once")
+					<-ctx.Done()
+					began := time.Now()
+					<-w.Closing().Done()
+					ended <- time.Since(began)
+				})
+				if err := l.Init(openfeature.EvaluationContext{}); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tc.bound > 0 {
+					var release context.CancelFunc
+					ctx, release = context.WithTimeout(ctx, tc.bound)
+					defer release()
+				}
+				done := end(ctx, l)
+				cancel()
+				if err := <-done; !errors.Is(err, context.Canceled) {
+					t.Errorf("Shutdown = %v", err)
+				}
+				if got := <-ended; got != tc.want {
+					t.Errorf("the end had %v, want %v", got, tc.want)
+				}
+			})
+		})
+	}
 }
 
 // What can never work ends the initialization at once.
