@@ -17,6 +17,7 @@ import (
 	"github.com/open-feature/go-sdk/openfeature"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/backoff"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
 
@@ -27,8 +28,9 @@ const (
 	MaxTrackBatch = 100
 
 	trackEvery   = time.Second            // how long an event waits for others
-	trackFirst   = 100 * time.Millisecond // the waits between attempts double, from …
-	trackLongest = 5 * time.Second        // … to this, each drawn from its upper half
+	trackFirst   = 100 * time.Millisecond // the waits between attempts, from …
+	trackLongest = 5 * time.Second        // … to this
+	sayEvery     = time.Second            // how often it is logged that events are lost
 )
 
 // A Tracked event is a use that has happened, as the decision API has it.
@@ -75,11 +77,15 @@ type Tracker struct {
 	full   chan struct{} // holds one when a batch is waiting
 
 	mu      sync.Mutex
+	ended   bool // nobody will take what waits
 	waiting []Tracked
 	taken   int       // events that are being recorded
 	said    time.Time // when it was last logged that events are lost …
-	unsaid  int       // … and how many were since
+	unsaid  int       // … how many were since …
+	why     error     // … and why the last of them was
 }
+
+var errEnded = errors.New("the provider was shut down")
 
 // NewTracker makes a Tracker that records while Run runs.
 func NewTracker(cfg TrackConfig) *Tracker {
@@ -108,15 +114,9 @@ func (t *Tracker) Track(_ context.Context, name string, c openfeature.Evaluation
 		t.lose(1, fmt.Errorf("track %q: %w", name, err))
 		return
 	}
-	t.mu.Lock()
-	fits := len(t.waiting)+t.taken < t.cfg.Queue
-	if fits {
-		t.waiting = append(t.waiting, e)
-	}
-	full := len(t.waiting) >= MaxTrackBatch
-	t.mu.Unlock()
-	if !fits {
-		t.lose(1, fmt.Errorf("track %q: %d events are waiting already", name, t.cfg.Queue))
+	full, err := t.put(&e)
+	if err != nil {
+		t.lose(1, fmt.Errorf("track %q: %w", name, err))
 	}
 	if full {
 		select {
@@ -124,6 +124,22 @@ func (t *Tracker) Track(_ context.Context, name string, c openfeature.Evaluation
 		default:
 		}
 	}
+}
+
+// put lets an event wait, if there is room and somebody will take it, and reports whether there are
+// enough for a batch.
+func (t *Tracker) put(e *Tracked) (full bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ended:
+		err = errEnded
+	case len(t.waiting)+t.taken >= t.cfg.Queue:
+		err = fmt.Errorf("%d events are waiting already", t.cfg.Queue)
+	default:
+		t.waiting = append(t.waiting, *e)
+	}
+	return len(t.waiting) >= MaxTrackBatch, err
 }
 
 // eventOf makes an event of what the SDK says: a whole value from 1 on is the cost, any other but
@@ -161,30 +177,61 @@ func (t *Tracker) eventOf(name string, c openfeature.EvaluationContext, details 
 	return e, nil
 }
 
-// lose tells that events are not recorded. It is logged once a second at most.
+// lose tells that events are not recorded.
 func (t *Tracker) lose(events int, why error) {
 	t.lost.Add(uint64(events))
 	t.mu.Lock()
-	t.unsaid += events
-	say := 0
-	if now := time.Now(); now.Sub(t.said) >= time.Second {
-		say, t.said, t.unsaid = t.unsaid, now, 0
-	}
+	t.unsaid, t.why = t.unsaid+events, why
 	t.mu.Unlock()
-	if say > 0 {
-		t.cfg.Log.Error("tracked events are lost", "events", say, "inAll", t.lost.Load(), "error", why)
-	}
+	t.say(sayEvery)
 	if t.cfg.Lost != nil {
 		t.cfg.Lost(events, why)
 	}
 }
 
-// Run records until ctx ends. Then it records what waits for as long as closing allows; what is
-// left is lost.
-func (t *Tracker) Run(ctx context.Context, closing func() context.Context) {
-	if t.cfg.Record == nil {
+// say logs how many events were lost since that was last logged, if that is long enough ago.
+func (t *Tracker) say(apart time.Duration) {
+	t.mu.Lock()
+	now, events, why := time.Now(), t.unsaid, t.why
+	if events == 0 || now.Sub(t.said) < apart {
+		t.mu.Unlock()
 		return
 	}
+	t.said, t.unsaid = now, 0
+	t.mu.Unlock()
+	t.cfg.Log.Error("tracked events are lost", "events", events, "inAll", t.lost.Load(), "error", why)
+}
+
+// Open lets events wait once more, after a Run that has ended. Run does so by itself, which is too
+// late for whoever is told before it that the provider is ready.
+func (t *Tracker) Open() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = false
+}
+
+// end lets no event wait any more and reports true, if none does; or if ctx has ended: then those
+// that wait are lost.
+func (t *Tracker) end(ctx context.Context) bool {
+	t.mu.Lock()
+	left := len(t.waiting)
+	if left > 0 && ctx.Err() == nil {
+		t.mu.Unlock()
+		return false
+	}
+	t.ended, t.waiting = true, nil
+	t.mu.Unlock()
+	if left > 0 {
+		t.lose(left, fmt.Errorf("%w: %w", errEnded, context.Cause(ctx)))
+	}
+	t.say(0)
+	return true
+}
+
+// Run records until ctx ends. Then it records what waits for as long as closing allows; what is
+// left is lost, and so is what is tracked afterwards.
+func (t *Tracker) Run(ctx context.Context, closing func() context.Context) {
+	t.Open()
 	tick := time.NewTicker(trackEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -194,27 +241,27 @@ func (t *Tracker) Run(ctx context.Context, closing func() context.Context) {
 		case <-tick.C:
 		}
 		t.flush(ctx)
+		t.say(sayEvery)
 	}
-	last := closing()
-	t.flush(last)
-	if left := t.take(math.MaxInt); len(left) > 0 {
-		t.lose(len(left), fmt.Errorf("the provider was shut down: %w", context.Cause(last)))
+	for last := closing(); !t.end(last); {
+		t.flush(last)
 	}
 }
 
 // flush records all that waits, or gives up when ctx ends.
 func (t *Tracker) flush(ctx context.Context) {
-	for wait := trackFirst; ctx.Err() == nil; {
+	wait := backoff.Backoff{First: trackFirst, Most: trackLongest}
+	for ctx.Err() == nil {
 		batch := t.take(MaxTrackBatch)
 		if len(batch) == 0 {
 			return
 		}
 		if t.record(ctx, batch) {
-			wait = trackFirst
+			wait.Reset()
 			continue
 		}
-		sleep(ctx, jittered(wait))
-		wait = min(2*wait, trackLongest)
+		t.say(sayEvery)
+		backoff.Sleep(ctx, wait.Next())
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,11 +49,15 @@ func (l *log) lose(n int, why error) {
 // tracker runs until the function that it returns is called, with the time that the end may take.
 func (l *log) tracker(t *testing.T, queue int) (*sdk.Tracker, func(time.Duration)) {
 	tr := sdk.NewTracker(sdk.TrackConfig{Record: l.record, Set: "shop", Queue: queue, Lost: l.lose})
+	return tr, run(t, tr)
+}
+
+func run(t *testing.T, tr *sdk.Tracker) (end func(time.Duration)) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	closing := make(chan context.Context, 1)
 	running.Go(func() { tr.Run(ctx, func() context.Context { return <-closing }) })
-	return tr, func(d time.Duration) {
+	return func(d time.Duration) {
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), d)
 		defer done()
 		closing <- last
@@ -198,6 +205,98 @@ func TestTracker_end(t *testing.T) {
 			t.Errorf("after %v lost %d: %q", took, tr.LostEvents(), l.lost)
 		}
 	})
+}
+
+// What is tracked after the end is told to be lost; once tracking is opened anew it is recorded.
+func TestTracker_after_its_end(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		tr, end := l.tracker(t, 0)
+		end(time.Second)
+		track(tr, "late", openfeature.TrackingEventDetails{})
+		if want := []string{`1 track "late": the provider was shut down`}; !slices.Equal(l.lost, want) || tr.LostEvents() != 1 {
+			t.Errorf("lost %d: %q, want %q", tr.LostEvents(), l.lost, want)
+		}
+		tr.Open()
+		track(tr, "early", openfeature.TrackingEventDetails{})
+		end = run(t, tr)
+		track(tr, "then", openfeature.TrackingEventDetails{})
+		end(time.Second)
+		if len(l.recorded) != 2 || tr.LostEvents() != 1 {
+			t.Errorf("recorded %v, lost %q", l.recorded, l.lost)
+		}
+	})
+}
+
+// However tracking and the end meet, each event is recorded or told to be lost.
+func TestTracker_end_while_events_are_tracked(t *testing.T) {
+	for range 20 {
+		l := &log{}
+		tr, end := l.tracker(t, 0)
+		var tracking sync.WaitGroup
+		for range 4 {
+			tracking.Go(func() {
+				for range 100 {
+					track(tr, "x", openfeature.TrackingEventDetails{})
+				}
+			})
+		}
+		end(time.Minute)
+		tracking.Wait()
+		if n := len(l.recorded) + int(tr.LostEvents()); n != 400 || (len(l.lost) > 0) != (tr.LostEvents() > 0) {
+			t.Errorf("of 400 events %d are recorded and %d lost", len(l.recorded), tr.LostEvents())
+		}
+	}
+}
+
+// A counting handler adds up how many events the log tells to be lost.
+type counting struct {
+	slog.Handler
+	lines, events atomic.Int64
+}
+
+func (c *counting) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c *counting) Handle(_ context.Context, r slog.Record) error {
+	c.lines.Add(1)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "events" {
+			c.events.Add(a.Value.Int64())
+		}
+		return true
+	})
+	return nil
+}
+
+// The log tells of all that is lost, in a line for many, within two seconds and before the end:
+// with and without a place to record, and while one that is away is tried again.
+func TestTracker_logs_all_that_is_lost(t *testing.T) {
+	for name, record := range map[string]func(context.Context, []sdk.Tracked) ([]error, error){
+		"nowhere": nil,
+		"away":    func(context.Context, []sdk.Tracked) ([]error, error) { return nil, sdk.ErrAway },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := new(counting)
+				tr := sdk.NewTracker(sdk.TrackConfig{Record: record, Queue: 1, Log: slog.New(c)})
+				end := run(t, tr)
+				for range 100 {
+					track(tr, "x", openfeature.TrackingEventDetails{})
+				}
+				time.Sleep(2 * time.Second)
+				if lost := int64(tr.LostEvents()); lost < 99 || c.events.Load() != lost || c.lines.Load() != 2 {
+					t.Errorf("%d are lost, and %d lines tell of %d", lost, c.lines.Load(), c.events.Load())
+				}
+				for range 100 {
+					track(tr, "x", openfeature.TrackingEventDetails{})
+				}
+				end(time.Second)
+				if lost := int64(tr.LostEvents()); lost != 200 || c.events.Load() != lost {
+					t.Errorf("at the end %d are lost, and the log tells of %d", lost, c.events.Load())
+				}
+			})
+		})
+	}
 }
 
 // Without a place to record, each event is told to be lost.
