@@ -14,8 +14,8 @@ import (
 // slots is how many metadata a shelf keeps.
 const slots = 1 << 10
 
-// A shelf keeps the metadata of answers of one generation, which are mostly the same: the SDK
-// copies what it is given. Safe for concurrent use.
+// A shelf keeps the metadata of answers of one generation, which are mostly the same. What it hands
+// out is shared and must not be changed: callers are given copies. Safe for concurrent use.
 type shelf struct {
 	of       *evaluator.Generation
 	stale    bool

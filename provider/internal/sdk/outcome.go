@@ -2,7 +2,7 @@ package sdk
 
 import (
 	"encoding/json"
-	"math"
+	"maps"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -13,7 +13,8 @@ import (
 )
 
 // An Outcome is an answer whose type nobody has asked for yet. Its Value is immutable JSON; nil
-// means the caller's code default, which is no error.
+// means the caller's code default, which is no error. Its metadata may be shared, and are not
+// changed.
 type Outcome struct {
 	Value json.RawMessage
 	openfeature.ProviderResolutionDetail
@@ -54,9 +55,12 @@ func errorOf(code tiergate.ErrorCode, details string) openfeature.ResolutionErro
 	return openfeature.NewGeneralResolutionError(details)
 }
 
-// resolved is o for a caller with a code default, before its value is read.
+// resolved is o for a caller with a code default, before its value is read. The metadata are the
+// caller's own: the SDK's multi-provider writes into what it is given.
 func resolved[T any](o *Outcome, standard T) openfeature.GenericResolutionDetail[T] {
-	return openfeature.GenericResolutionDetail[T]{Value: standard, ProviderResolutionDetail: o.ProviderResolutionDetail}
+	d := openfeature.GenericResolutionDetail[T]{Value: standard, ProviderResolutionDetail: o.ProviderResolutionDetail}
+	d.FlagMetadata = maps.Clone(d.FlagMetadata)
+	return d
 }
 
 func mismatch[T any](d *openfeature.GenericResolutionDetail[T], details string) {
@@ -144,11 +148,30 @@ func wholeOf(value json.RawMessage) (int64, bool) {
 	if n, err := strconv.ParseInt(view(value), 10, 64); err == nil {
 		return n, true
 	}
-	f, err := strconv.ParseFloat(view(value), 64)
-	if err != nil || f != math.Trunc(f) || f < -1<<63 || f >= 1<<63 {
+	return wholeOfDigits(view(value))
+}
+
+// wholeOfDigits reads a JSON number with a fraction or an exponent by its digits: a float64 does not
+// hold all that an int64 does.
+func wholeOfDigits(text string) (int64, bool) {
+	mantissa, scale := text, 0
+	var tooFar error
+	if at := strings.IndexAny(text, "eE"); at >= 0 {
+		mantissa = text[:at]
+		scale, tooFar = strconv.Atoi(text[at+1:])
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	all := whole + fraction
+	digits := strings.TrimRight(all, "0")
+	if digits == "" || digits == "-" {
+		return 0, true
+	}
+	zeros := scale - len(fraction) + len(all) - len(digits)
+	if tooFar != nil || zeros < 0 || zeros > 18 { // 19 are beyond every int64
 		return 0, false
 	}
-	return int64(f), true
+	n, err := strconv.ParseInt(digits+strings.Repeat("0", zeros), 10, 64)
+	return n, err == nil
 }
 
 // Object reads an object into a map of the caller's own, as encoding/json has it.

@@ -70,6 +70,26 @@ func TestOutcome_types(t *testing.T) {
 	}
 }
 
+// A whole number is read digit by digit, however it is written: neither is a digit changed nor a
+// fraction rounded away.
+func TestInt_reads_every_digit(t *testing.T) {
+	const refused = -7
+	for value, want := range map[string]int64{
+		"9007199254740993.0": 9007199254740993, "9.007199254740993e15": 9007199254740993, "90071992547409930e-1": 9007199254740993,
+		"-9007199254740993.000": -9007199254740993, "9223372036854775807.0": 1<<63 - 1, "92233720368547758.07E+2": 1<<63 - 1,
+		"-9223372036854775808.0": -1 << 63, "-922337203685477580.8e1": -1 << 63, "0.001e3": 1, "1e18": 1e18, "120e-1": 12, "10.0": 10,
+		"0.0": 0, "-0": 0, "-0.0e5": 0, "0e99999999999999999999": 0, "0.000e-99999999999999999999": 0,
+
+		"0.99999999999999999999": refused, "9007199254740992.5": refused, "1.00000000000000000001": refused, "1e-1": refused,
+		"9223372036854775807.5": refused, "9223372036854775808.0": refused, "-9223372036854775809.0": refused, "1e19": refused,
+		"1e99999999999999999999": refused, "1e-99999999999999999999": refused, "10e9223372036854775807": refused, "0.1e-9223372036854775808": refused,
+	} {
+		if got := sdk.Int(of(value), refused); got.Value != want || (got.Error() != nil) != (want == refused) {
+			t.Errorf("%s is read as %d, %v", value, got.Value, got.Error())
+		}
+	}
+}
+
 // Without a value the caller's own default applies, for the reason that there is none, and it is no error.
 func TestOutcome_code_default(t *testing.T) {
 	for _, reason := range []openfeature.Reason{openfeature.DefaultReason, openfeature.DisabledReason} {
@@ -120,15 +140,29 @@ func TestOutcome_objects_are_the_callers_own(t *testing.T) {
 	}
 }
 
-// Nothing is allocated to read a boolean, a number or a plain string.
+// Two callers who are told of the same answer do not share what they are told beside it.
+func TestOutcome_metadata_are_the_callers_own(t *testing.T) {
+	o := of("true")
+	sdk.Bool(o, false).FlagMetadata["tier"] = "spoilt"
+	if second := sdk.Bool(o, false); second.FlagMetadata["tier"] != "pro" {
+		t.Errorf("the second caller sees %v", second.FlagMetadata)
+	}
+}
+
+// To read a boolean, a number or a plain string allocates the caller's own metadata, which are two
+// pieces, and nothing else.
 func TestOutcome_allocations(t *testing.T) {
 	yes, number, text := of("true"), of("10"), of(`"`+strings.Repeat("a", 40)+`"`)
-	n := testing.AllocsPerRun(100, func() {
+	read := func() {
 		if !sdk.Bool(yes, false).Value || sdk.Int(number, 0).Value != 10 || sdk.Float(number, 0).Value != 10 || len(sdk.String(text, "").Value) != 40 {
 			t.Fatal("not what it says")
 		}
-	})
-	if n > 0 {
-		t.Errorf("reading allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(100, read); n > 4*2 {
+		t.Errorf("reading four answers allocates %v times", n)
+	}
+	yes.FlagMetadata, number.FlagMetadata, text.FlagMetadata = nil, nil, nil
+	if n := testing.AllocsPerRun(100, read); n > 0 {
+		t.Errorf("without metadata reading allocates %v times", n)
 	}
 }
