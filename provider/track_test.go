@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,6 +77,39 @@ func TestInProcess_tells_what_it_could_not_track(t *testing.T) {
 	if diff := cmp.Diff(want, lost); diff != "" {
 		t.Errorf("lost mismatch (-want +got):\n%s", diff)
 	}
+}
+
+// Whatever is tracked while the provider works is recorded, after each beginning; in between it is
+// told to be lost.
+func TestInProcess_tracks_after_each_beginning(t *testing.T) {
+	gate := new(recording)
+	p := provider.InProcess(fixed(conformance.Demo()), provider.Options{Gate: gate})
+	track := func() {
+		p.Track(t.Context(), "exports", openfeature.NewEvaluationContext("bob", nil), openfeature.TrackingEventDetails{})
+	}
+	const times = 20
+	for range times {
+		if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+			t.Fatal(err)
+		}
+		track()
+		p.Shutdown()
+		track()
+	}
+	if n := gate.uses.Load(); n != times || p.LostEvents() != times {
+		t.Errorf("recorded %d, lost %d, want %d of both", n, p.LostEvents(), times)
+	}
+}
+
+// A recording gate counts what it is told.
+type recording struct {
+	tiergate.Gate
+	uses atomic.Int64
+}
+
+func (g *recording) Track(context.Context, *tiergate.Use) (tiergate.Verdict, error) {
+	g.uses.Add(1)
+	return tiergate.Verdict{Allow: true}, nil
 }
 
 // A refusing gate records nothing.
