@@ -107,7 +107,7 @@ func plainError(err error) error {
 		http.StatusRequestHeaderFieldsTooLarge: "the header is larger than 8 KiB",
 		http.StatusRequestTimeout:              "the request took too long to arrive",
 		http.StatusNotImplemented:              "nothing here knows the method",
-		http.StatusMisdirectedRequest:          "this server does not answer for the host that the request names",
+		http.StatusMisdirectedRequest:          listen.WrongHost,
 	}[e.Code]
 	if !known {
 		return newProblem(http.StatusBadRequest, string(tiergate.Invalid), "the request is not valid HTTP")

@@ -11,37 +11,40 @@ const (
 	corsMethods = "GET, POST"
 	corsAllow   = "Authorization, Content-Type, Flagd-Selector, If-None-Match, Last-Event-ID, Tiergate-Min-Revision, X-API-Key"
 	corsExpose  = "ETag, RateLimit, RateLimit-Policy, Retry-After, Tiergate-Revision"
-	corsMaxAge  = "600" // seconds; Chromium keeps two hours at most
 )
 
-// cors lets pages of some origins ask from a browser. The zero value lets none.
-type cors struct {
-	all     bool
-	origins []string
+// CORSMaxAge is how many seconds a browser keeps what it was allowed; Chromium, two hours at most.
+const CORSMaxAge = "600"
+
+// AllowedOrigin is what a page of an origin is told in Access-Control-Allow-Origin when pages of
+// some origins, "*" for all, may ask; "" for nothing.
+func AllowedOrigin(origins []string, origin string) string {
+	switch {
+	case origin == "":
+		return ""
+	case slices.Contains(origins, "*"):
+		return "*"
+	case slices.Contains(origins, origin):
+		return origin
+	}
+	return ""
 }
 
-func corsOf(origins []string) cors {
-	return cors{all: slices.Contains(origins, "*"), origins: origins}
-}
+// cors are the origins whose pages may ask from a browser.
+type cors []string
 
 // allow adds the headers of an answer that a page may read, and reports whether it may.
 func (c cors) allow(ctx *fasthttp.RequestCtx) bool {
-	if len(c.origins) == 0 {
+	if len(c) == 0 {
 		return false
 	}
 	h := &ctx.Response.Header
 	h.Add(fasthttp.HeaderVary, fasthttp.HeaderOrigin)
-	origin := string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin))
-	switch {
-	case origin == "":
-		return false
-	case c.all:
-		h.Set(fasthttp.HeaderAccessControlAllowOrigin, "*")
-	case slices.Contains(c.origins, origin):
-		h.Set(fasthttp.HeaderAccessControlAllowOrigin, origin)
-	default:
+	allowed := AllowedOrigin(c, string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin)))
+	if allowed == "" {
 		return false
 	}
+	h.Set(fasthttp.HeaderAccessControlAllowOrigin, allowed)
 	h.Set(fasthttp.HeaderAccessControlExposeHeaders, corsExpose)
 	return true
 }
@@ -54,7 +57,7 @@ func (c cors) answer(ctx *fasthttp.RequestCtx) bool {
 	h := &ctx.Response.Header
 	h.Set(fasthttp.HeaderAccessControlAllowMethods, corsMethods)
 	h.Set(fasthttp.HeaderAccessControlAllowHeaders, corsAllow)
-	h.Set(fasthttp.HeaderAccessControlMaxAge, corsMaxAge)
+	h.Set(fasthttp.HeaderAccessControlMaxAge, CORSMaxAge)
 	ctx.SetStatusCode(fasthttp.StatusNoContent)
 	return true
 }

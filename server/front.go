@@ -34,7 +34,7 @@ type frontDoor struct {
 }
 
 func newFront(cfg Config, doors []Door) *front {
-	f := &front{cfg: cfg, log: cfg.Log, cors: corsOf(cfg.CORSOrigins)}
+	f := &front{cfg: cfg, log: cfg.Log, cors: cfg.CORSOrigins}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
@@ -103,7 +103,7 @@ func (f *front) answer(ctx *fasthttp.RequestCtx, door *frontDoor) {
 		return
 	}
 	if !f.cfg.Hosts.Serves(ctx.LocalAddr(), View(ctx.Request.Header.Host())) {
-		door.Refuse(ctx, fasthttp.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
+		door.Refuse(ctx, fasthttp.StatusMisdirectedRequest, listen.WrongHost)
 		return
 	}
 	if f.cors.answer(ctx) {

@@ -45,7 +45,9 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 	ending.Store(true)
 	broken := ln.Close() // also when nobody has accepted yet
 	ended := <-done
-	sayFarewell(bounded, app.Server())
+	SayFarewell(bounded, func() bool {
+		return app.Server().GetOpenConnectionsCount()+1 > 0 // it leaves out one for a listener, and there is none any more
+	})
 	err := app.ShutdownWithContext(bounded)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
@@ -56,13 +58,13 @@ func Serve(ctx context.Context, app *fiber.App, ln net.Listener, drain time.Dura
 	return cmp.Or(err, broken)
 }
 
-// sayFarewell returns once all connections have gone, or when they had time enough.
-func sayFarewell(ctx context.Context, s *fasthttp.Server) {
+// SayFarewell returns once no connection is there any more, or when they had time enough.
+func SayFarewell(ctx context.Context, there func() bool) {
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for s.GetOpenConnectionsCount()+1 > 0 { // it leaves out one for a listener, and there is none any more
+	for there() {
 		select {
 		case <-ctx.Done():
 			return

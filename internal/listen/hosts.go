@@ -16,6 +16,9 @@ type Hosts struct {
 	anyIP bool     // some listener has all addresses of the machine
 }
 
+// WrongHost is what is said to a request for a host that is not ours.
+const WrongHost = "this server does not answer for the host that the request names"
+
 // HostsOf returns the hosts of listeners on addrs ("host:port"; "unix:" ones say nothing):
 // the loopback names, each address's own host, and the names in allowed, with or without
 // port. A listener on all addresses can be asked for by each IP address, which no name
@@ -71,7 +74,7 @@ func (h Hosts) Serves(local net.Addr, host string) bool {
 func (h Hosts) Middleware() fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if !h.Serves(c.Context().LocalAddr(), c.Get(fiber.HeaderHost)) {
-			return fiber.NewError(fiber.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
+			return fiber.NewError(fiber.StatusMisdirectedRequest, WrongHost)
 		}
 		return c.Next()
 	}
