@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -18,6 +22,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/listen"
 	tiergatev1 "github.com/tiergate/tiergate/internal/wire/tiergate/v1"
+	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/decision"
 	"github.com/tiergate/tiergate/server/rpc"
 )
@@ -25,13 +30,18 @@ import (
 // listenRPC serves the gRPC door as the program does, until the test ends.
 func listenRPC(t *testing.T, cfg decision.Config) (addr string) {
 	t.Helper()
+	return serveRPC(t, rpc.New(rpc.Config{}, decision.Service(cfg)))
+}
+
+func serveRPC(t *testing.T, s *rpc.Server) (addr string) {
+	t.Helper()
 	ln, err := listen.Listen("127.0.0.1:0", listen.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- rpc.New(rpc.Config{}, decision.Service(cfg)).Serve(ctx, ln, 5*time.Second) }()
+	go func() { done <- s.Serve(ctx, ln, 5*time.Second) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
@@ -39,6 +49,72 @@ func listenRPC(t *testing.T, cfg decision.Config) (addr string) {
 		}
 	})
 	return ln.Addr().String()
+}
+
+// A tally is how often each status was counted, at whatever door. Safe for concurrent use.
+type tally struct {
+	mu       sync.Mutex
+	statuses map[int]int
+}
+
+func (c *tally) observe(string) func(int) {
+	return func(status int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.statuses[status]++
+	}
+}
+
+// lines counts what is logged. Safe for concurrent use.
+type lines struct{ atomic.Int64 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.Add(1)
+	return len(p), nil
+}
+
+// Whatever comes of a call counts as it does over HTTP; and what callers are not told is in the
+// log once, as there.
+func TestRPC_counts_as_HTTP(t *testing.T) {
+	overHTTP, overRPC := tally{statuses: map[int]int{}}, tally{statuses: map[int]int{}}
+	var logged lines
+	r, log := new(reservations), slog.New(slog.NewTextHandler(&logged, nil))
+	change := func(cfg *decision.Config) { cfg.Reservations, cfg.Log = r, log }
+	d, _ := door(change)
+	addr := serveApp(t, server.NewApp(server.Config{Observe: overHTTP.observe}, d))
+	cfg := decision.Config{Evaluator: inForce{&resume}, Gate: &gate{say: answers}, Now: func() time.Time { return now }}
+	change(&cfg)
+	conn, err := grpc.NewClient(serveRPC(t, rpc.New(rpc.Config{Observe: overRPC.observe, Log: log}, decision.Service(cfg))),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := tiergatev1.NewDecisionServiceClient(conn)
+	for _, feature := range []string{"exports", "tier", "", "running", "reused", "loading", "broken"} {
+		want := int64(0)
+		if feature == "broken" {
+			want = 1
+		}
+		before := logged.Load()
+		ask(t, addr, post("/v1/consume", `{"feature":"`+feature+`"}`))
+		between := logged.Load()
+		_, _ = client.Consume(t.Context(), &tiergatev1.ConsumeRequest{Question: &tiergatev1.Question{Feature: feature}})
+		if a, b := between-before, logged.Load()-between; a != want || b != want {
+			t.Errorf("about %q the log tells %d times over HTTP, and %d times over gRPC", feature, a, b)
+		}
+	}
+	for _, code := range []tiergate.Code{
+		tiergate.Invalid, tiergate.Forbidden, tiergate.NotFound, tiergate.Conflict, tiergate.Stale, tiergate.KeyReused, tiergate.Gone,
+		tiergate.Exhausted, tiergate.Unavailable, tiergate.Internal,
+	} {
+		r.fail = tiergate.Errorf(code, "because")
+		ask(t, addr, post("/v1/reservations/r1/commit", ""))
+		_, _ = client.CommitReservation(t.Context(), &tiergatev1.CommitReservationRequest{Id: "r1"})
+	}
+	if diff := cmp.Diff(overHTTP.statuses, overRPC.statuses); diff != "" {
+		t.Errorf("counted (-over HTTP +over gRPC):\n%s", diff)
+	}
 }
 
 // On the listener of gRPC an HTTP client asks in JSON, a gRPC client natively, both with their

@@ -42,10 +42,10 @@ func (s *service) fail(ctx context.Context, k kind, err error) error {
 	p := s.problemOf(k, err)
 	st := status.New(rpcCode(err, p), p.detail)
 	detailed, bad := st.WithDetails(p.details()...)
-	if bad != nil {
-		return st.Err()
+	if bad == nil {
+		st = detailed
 	}
-	return detailed.Err()
+	return rpc.Counted(st, p.status)
 }
 
 func (s *service) problemOf(k kind, err error) *problem {

@@ -23,37 +23,52 @@ import (
 // serveConnect adds the methods of a guarded service that HTTP/1.x can carry: those with one
 // request.
 func (s *Server) serveConnect(desc *grpc.ServiceDesc, sv Service) {
+	observe := s.observer(sv.Door)
 	for _, m := range desc.Methods {
 		path := "/" + desc.ServiceName + "/" + m.MethodName
-		s.paths[path] = connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
-			req.Msg.strict = sv.Strict
-			said := &said{path: path}
-			answer, err := m.Handler(sv.Impl, said.incoming(ctx, req.Header()), req.Msg.decode, nil)
-			if err != nil {
-				return nil, said.failed(err)
-			}
-			resp := connect.NewResponse(&message{value: answer})
-			said.copyTo(resp.Header(), resp.Trailer())
-			return resp, nil
-		}, connectOptions()...)
+		s.paths[path] = method{observe, connectUnary(path, m.Handler, sv)}
 	}
 	for _, d := range desc.Streams {
-		if d.ClientStreams {
-			continue
+		if !d.ClientStreams {
+			path := "/" + desc.ServiceName + "/" + d.StreamName
+			s.paths[path] = method{observe, connectStreaming(path, d.Handler, sv)}
 		}
-		path := "/" + desc.ServiceName + "/" + d.StreamName
-		s.paths[path] = connect.NewServerStreamHandler(path, func(ctx context.Context, req *connect.Request[message], to *connect.ServerStream[message]) error {
-			req.Msg.strict = sv.Strict
-			said := &said{path: path}
-			ss := &connectStream{said: said, ctx: said.incoming(ctx, req.Header()), request: req.Msg, to: to, control: controlOf(ctx)}
-			ss.control.asked()
-			if err := d.Handler(sv.Impl, ss); err != nil {
-				return said.failed(err)
-			}
-			said.copyTo(http.Header{}, to.ResponseTrailer())
-			return nil
-		}, connectOptions()...)
 	}
+}
+
+// connectUnary is a method that answers once.
+func connectUnary(path string, run grpc.MethodHandler, sv Service) *connect.Handler {
+	return connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
+		exchangeOf(ctx).reached = true
+		req.Msg.strict = sv.Strict
+		said := &said{path: path}
+		answer, err := run(sv.Impl, said.incoming(ctx, req.Header()), req.Msg.decode, nil)
+		if err != nil {
+			return nil, said.failed(err)
+		}
+		resp := connect.NewResponse(&message{value: answer})
+		said.copyTo(resp.Header(), resp.Trailer())
+		return resp, nil
+	}, connectOptions()...)
+}
+
+// connectStreaming is a method that answers until somebody ends it, which may be long after its
+// last answer: its end has a time of its own to be written in.
+func connectStreaming(path string, run grpc.StreamHandler, sv Service) *connect.Handler {
+	return connect.NewServerStreamHandler(path, func(ctx context.Context, req *connect.Request[message], to *connect.ServerStream[message]) error {
+		over := exchangeOf(ctx)
+		over.reached = true
+		over.asked()
+		req.Msg.strict = sv.Strict
+		said := &said{path: path}
+		err := run(sv.Impl, &connectStream{said: said, ctx: said.incoming(ctx, req.Header()), request: req.Msg, to: to, over: over})
+		over.sending(server.Timeouts.Write)
+		if err != nil {
+			return said.failed(err)
+		}
+		said.copyTo(http.Header{}, to.ResponseTrailer())
+		return nil
+	}, connectOptions()...)
 }
 
 // connectOptions bound what is read. Nothing is inflated, and JSON is as flagd has it: members
@@ -81,7 +96,7 @@ type message struct {
 func (m *message) decode(into any) error {
 	err := m.decodeTo(into.(proto.Message))
 	if err != nil {
-		return status.Error(codes.InvalidArgument, "the request cannot be read: "+err.Error())
+		return status.Error(codes.InvalidArgument, unreadable+err.Error())
 	}
 	return nil
 }
@@ -190,7 +205,7 @@ type connectStream struct {
 	request *message // nil once it was read
 	to      *connect.ServerStream[message]
 	begun   bool
-	control control
+	over    *exchange
 }
 
 func (s *connectStream) Context() context.Context { return s.ctx }
@@ -213,7 +228,7 @@ func (s *connectStream) SendMsg(answer any) error {
 		s.begun = true
 		s.copyTo(s.to.ResponseHeader(), http.Header{})
 	}
-	s.control.sending(server.Timeouts.Write)
+	s.over.sending(server.Timeouts.Write)
 	if err := s.to.Send(&message{value: answer}); err != nil {
 		return status.Error(codes.Unavailable, "the client does not read its stream")
 	}

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"net/http"
 	"runtime/debug"
 	"slices"
 
@@ -75,25 +76,26 @@ type stream struct {
 
 func (s *stream) Context() context.Context { return s.ctx }
 
-// finish makes a status of what a method returned, or of its panic, and counts it.
+// finish makes a status of what a method returned, or of its panic, counts it, and logs what its
+// caller is not told and nobody has logged.
 func (s *Server) finish(reason any, door string, observe func(int), answer any, err error) (any, error) {
 	if reason != nil {
 		s.log.Error("a call made the program panic", "door", door, "panic", reason, "stack", string(debug.Stack()))
 		if s.cfg.Panicked != nil {
 			s.cfg.Panicked()
 		}
-		answer, err = nil, status.Error(codes.Internal, "internal error")
+		answer, err = nil, Counted(status.New(codes.Internal, "internal error"), http.StatusInternalServerError)
 	}
 	if err == nil {
-		observe(200)
+		observe(http.StatusOK)
 		return answer, nil
 	}
 	told := StatusOf(err)
-	code := status.Code(told)
-	if code == codes.Internal && reason == nil {
-		s.log.Error("a call failed", "door", door, "error", err)
+	as, why := outcomeOf(told)
+	if why != nil {
+		s.log.Error("a call failed", "door", door, "error", why)
 	}
-	observe(httpStatus(code))
+	observe(as)
 	return nil, told
 }
 

@@ -89,7 +89,7 @@ func (s *Server) reflect() { reflection.Register(reflected{s}) }
 type reflected struct{ *Server }
 
 func (r reflected) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	r.grpc.RegisterService(r.guard(Service{Desc: desc, Impl: impl, Door: "reflection", own: true}), impl)
+	r.register(r.guard(Service{Desc: desc, Impl: impl, Door: "reflection", own: true}), impl)
 }
 
 func (r reflected) GetServiceInfo() map[string]grpc.ServiceInfo { return r.grpc.GetServiceInfo() }

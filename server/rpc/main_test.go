@@ -44,8 +44,22 @@ func (e *echo) ResolveString(ctx context.Context, req *wire.ResolveStringRequest
 		return nil, io.ErrUnexpectedEOF
 	case "domain":
 		return nil, tiergate.Errorf(tiergate.Conflict, "it is being worked on")
+	case "gone":
+		return nil, tiergate.Errorf(tiergate.Gone, "its time is over")
+	case "reused":
+		return nil, tiergate.Errorf(tiergate.KeyReused, "the key stands for another request")
+	case "stale":
+		return nil, tiergate.Errorf(tiergate.Stale, "it is of another history")
 	case "status":
 		return nil, status.Error(codes.DataLoss, "the targeting is broken")
+	case "settled":
+		return nil, rpc.Counted(status.New(codes.FailedPrecondition, "it is settled"), 409)
+	case "hidden":
+		return nil, rpc.StatusOf(io.ErrUnexpectedEOF)
+	case "broken":
+		return nil, status.Error(codes.Internal, "it is broken here")
+	case "counted":
+		return nil, rpc.Counted(status.New(codes.Internal, "internal error"), 500)
 	case "key":
 		return &wire.ResolveStringResponse{Value: rpc.KeyOf(ctx).ID}, nil
 	case "sent":
@@ -64,8 +78,11 @@ func (e *echo) EventStream(_ *wire.EventStreamRequest, to grpc.ServerStreamingSe
 	for {
 		select {
 		case kind := <-e.events:
-			if kind == "recheck" {
+			switch kind {
+			case "recheck":
 				return rpc.Recheck(to.Context())
+			case "withdraw":
+				return status.Error(codes.Unauthenticated, "it was withdrawn")
 			}
 			if err := to.Send(&wire.EventStreamResponse{Type: kind}); err != nil {
 				return err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/tiergate/tiergate/internal/listen"
@@ -20,7 +22,7 @@ import (
 const (
 	MaxMessageBytes   = server.MaxBodyBytes                        // of a request
 	DefaultMaxStreams = 10_000                                     // the default of Config.MaxStreams
-	DefaultMaxConns   = DefaultMaxStreams + server.DefaultMaxConns // the default of Config.MaxConns
+	DefaultMaxConns   = DefaultMaxStreams + server.DefaultMaxConns // what it comes to for connections
 
 	// maxCalls is how many calls one connection may have at once. gRPC runs no more handlers
 	// for it than that, also of calls that were reset, and so survives rapid resets.
@@ -43,10 +45,10 @@ const (
 type Config struct {
 	Hosts       listen.Hosts // the Host headers that are answered over HTTP/1.x
 	CORSOrigins []string     // the origins that browsers may ask from, "*" for all; none means no CORS
-	MaxConns    int          // connections at once; 0 means DefaultMaxConns; those beyond are closed
 	MaxStreams  int          // streaming calls at once, over all connections; 0 means DefaultMaxStreams
+	MaxConns    int          // connections at once, closed beyond; 0 means server.DefaultMaxConns more than MaxStreams
 	Ready       func() bool  // what gRPC's health service tells; nil means always; called concurrently
-	Log         *slog.Logger // panics and bugs; nil means none
+	Log         *slog.Logger // panics, and what INTERNAL hides; nil means none
 
 	// Observe returns what is told the outcome of each call of a door, as the HTTP status that
 	// stands for it, "" for calls of what is not there; nil means nobody. It is called once per
@@ -72,7 +74,8 @@ type Service struct {
 }
 
 // Protocols are those of a TLS listener, in the order for listen.Options: a browser, which
-// speaks both, is to speak HTTP/1.1 here, and gRPC clients offer HTTP/2 alone.
+// speaks both, is to speak HTTP/1.1 here, since over HTTP/2 there is no Connect, and gRPC clients
+// offer HTTP/2 alone.
 func Protocols() []string { return []string{"http/1.1", "h2"} }
 
 // A Server serves services on one listener, once.
@@ -81,15 +84,19 @@ type Server struct {
 	log    *slog.Logger
 	grpc   *grpc.Server
 	http   *http.Server
-	paths  map[string]http.Handler // Connect's, by the path of a method
-	cors   cors
-	others func(status int) // counts calls of what is not there
+	paths  map[string]method // Connect's, by the path of a method
+	others func(status int)  // counts calls of what is not there
+
+	observers map[string]func(status int) // by door
 
 	ending context.Context // ends when the server is to end: all streams end then
 	end    context.CancelFunc
 
-	streams atomic.Int64 // streaming calls under way
-	looks   atomic.Int64 // those of our own services
+	streams  atomic.Int64 // streaming calls under way
+	looks    atomic.Int64 // those of our own services
+	arriving atomic.Int64 // requests over HTTP/2 that are being read
+
+	speaking sync.WaitGroup // connections of HTTP/1.x, until their last request is done with
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // nil once all are closed
@@ -98,7 +105,7 @@ type Server struct {
 // New returns a Server of services and of gRPC's health and reflection services, which anyone
 // may call. Two services of one name are a bug, and panic.
 func New(cfg Config, services ...Service) *Server {
-	s := &Server{cfg: cfg, log: cfg.Log, cors: cors{cfg.CORSOrigins}, paths: map[string]http.Handler{}, conns: map[*conn]struct{}{}}
+	s := &Server{cfg: cfg, log: cfg.Log, paths: map[string]method{}, observers: map[string]func(int){}, conns: map[*conn]struct{}{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -115,6 +122,8 @@ func New(cfg Config, services ...Service) *Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.UnknownServiceHandler(s.unknown),
+		grpc.InTapHandle(arrive),
+		grpc.ForceServerCodecV2(nativeCodec{encoding.GetCodecV2(proto.Name)}),
 		grpc.WaitForHandlers(true),
 	)
 	s.http = &http.Server{
@@ -125,29 +134,47 @@ func New(cfg Config, services ...Service) *Server {
 		IdleTimeout:       server.Timeouts.Idle,
 		MaxHeaderBytes:    server.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // it tells what clients do wrong
+		ConnState:         s.changed,
 	}
 	for _, sv := range append(services, healthOf(cfg.Ready, services)) {
 		desc := s.guard(sv)
-		s.grpc.RegisterService(desc, sv.Impl)
+		s.register(desc, sv.Impl)
 		s.serveConnect(desc, sv)
 	}
 	s.reflect()
 	return s
 }
 
+// register adds a guarded service to gRPC's server, which ends the program at a second one of
+// its name.
+func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
+	if _, twice := s.grpc.GetServiceInfo()[desc.ServiceName]; twice {
+		panic("tiergate: bug: there are two services of the name " + desc.ServiceName)
+	}
+	s.grpc.RegisterService(s.native(desc), impl)
+}
+
 func (s *Server) observer(door string) func(int) {
 	if s.cfg.Observe == nil {
 		return func(int) {}
 	}
-	return s.cfg.Observe(door)
+	if s.observers[door] == nil {
+		s.observers[door] = s.cfg.Observe(door)
+	}
+	return s.observers[door]
 }
 
-func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, DefaultMaxConns) }
+// Streams is how many streaming calls are under way, without those of health and reflection.
+func (s *Server) Streams() int { return int(s.streams.Load()) }
+
+func (s *Server) maxStreams() int { return cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams) }
+
+func (s *Server) maxConns() int { return cmp.Or(s.cfg.MaxConns, s.maxStreams()+server.DefaultMaxConns) }
 
 // streamsOf returns how many streaming calls of a service's kind are under way, and may be.
 func (s *Server) streamsOf(sv Service) (underWay *atomic.Int64, most int64) {
 	if sv.own {
 		return &s.looks, maxLooks
 	}
-	return &s.streams, int64(cmp.Or(s.cfg.MaxStreams, DefaultMaxStreams))
+	return &s.streams, int64(s.maxStreams())
 }

@@ -213,13 +213,20 @@ func followConnect(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	body := string(frame(&wire.EventStreamRequest{}))
-	request := "POST " + prefix + "EventStream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/connect+proto\r\nContent-Length: 5\r\n\r\n" + body
-	if _, err := io.WriteString(c, request); err != nil {
+	return c, begin(t, c)
+}
+
+// connectRequest asks for a stream over Connect, with an empty message.
+const connectRequest = "POST " + prefix + "EventStream HTTP/1.1\r\nHost: localhost\r\n" +
+	"Content-Type: application/connect+proto\r\nContent-Length: 5\r\n\r\n\x00\x00\x00\x00\x00"
+
+// begin begins a stream over Connect on a connection, and returns what arrives on it.
+func begin(t *testing.T, c net.Conn) *bufio.Reader {
+	t.Helper()
+	if _, err := io.WriteString(c, connectRequest); err != nil {
 		t.Fatal(err)
 	}
-	r := bufio.NewReader(c)
-	resp, err := http.ReadResponse(r, nil)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%v, %v", resp, err)
 	}
@@ -227,7 +234,7 @@ func followConnect(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	if got := nextType(t, frames); got != "begun" {
 		t.Fatalf("the stream begins with %q", got)
 	}
-	return c, frames
+	return frames
 }
 
 // nextType reads a frame of a Connect stream: the type of an event, or the JSON of the end.
@@ -293,58 +300,6 @@ func TestServe_ends_streams(t *testing.T) {
 	}
 }
 
-// A client that does not read its stream holds up no other, and not the end for longer than the
-// calls under way may take.
-func TestServe_with_a_client_that_does_not_read(t *testing.T) {
-	e := &flood{both: make(chan struct{})}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() {
-		done <- rpc.New(rpc.Config{}, rpc.Service{Desc: &wire.Service_ServiceDesc, Impl: e, Door: "flood"}).Serve(ctx, ln, 100*time.Millisecond)
-	}()
-	if _, err := wire.NewServiceClient(dial(t, ln.Addr().String())).EventStream(t.Context(), &wire.EventStreamRequest{}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	body := string(frame(&wire.EventStreamRequest{}))
-	if _, err := io.WriteString(c, "POST "+prefix+"EventStream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/connect+proto\r\nContent-Length: 5\r\n\r\n"+body); err != nil {
-		t.Fatal(err)
-	}
-	<-e.both // they send until nobody buffers more
-	same(t, everyWay(t, ln.Addr().String(), "x"), outcome{value: "x"})
-	end()
-	if err := <-done; err != nil {
-		t.Errorf("Serve: %v", err)
-	}
-}
-
-// flood streams as fast as it can.
-type flood struct {
-	echo
-	both    chan struct{} // closed when two streams send
-	streams atomic.Int64
-}
-
-func (e *flood) EventStream(_ *wire.EventStreamRequest, to grpc.ServerStreamingServer[wire.EventStreamResponse]) error {
-	much := strings.Repeat("x", 64<<10)
-	for i := 0; ; i++ {
-		if i == 1 && e.streams.Add(1) == 2 {
-			close(e.both)
-		}
-		if err := to.Send(&wire.EventStreamResponse{Type: much}); err != nil {
-			return err
-		}
-	}
-}
-
 // A panic ends its own call, is told and counted, and nothing of it reaches the caller.
 func TestServer_survives_panics(t *testing.T) {
 	var logged strings.Builder
@@ -376,32 +331,172 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// Outcomes are counted by door; so are calls of what is not there.
-func TestServer_counts(t *testing.T) {
-	var mu sync.Mutex
-	counted := map[string]map[int]int{}
-	s := serve(t, rpc.Config{Observe: func(door string) func(int) {
-		return func(status int) {
-			mu.Lock()
-			defer mu.Unlock()
-			if counted[door] == nil {
-				counted[door] = map[int]int{}
-			}
-			counted[door][status]++
+// counts are how often each status was counted at each door. Safe for concurrent use.
+type counts struct {
+	mu    sync.Mutex
+	doors map[string]map[int]int
+}
+
+func (c *counts) observe(door string) func(int) {
+	return func(status int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.doors == nil {
+			c.doors = map[string]map[int]int{}
 		}
-	}}, (&echo{}).service())
+		if c.doors[door] == nil {
+			c.doors[door] = map[int]int{}
+		}
+		c.doors[door][status]++
+	}
+}
+
+// Outcomes are counted by door, as the doors over HTTP count the same; so are calls of what is not
+// there.
+func TestServer_counts(t *testing.T) {
+	var counted counts
+	s := serve(t, rpc.Config{Observe: counted.observe}, (&echo{}).service())
 	conn := dial(t, s.addr)
-	for _, flag := range []string{"x", "x", "domain", "status", "bug", "panic"} {
+	for _, flag := range []string{"x", "x", "domain", "gone", "reused", "stale", "status", "bug", "panic", "settled"} {
 		ask(t.Context(), t, conn, flag)
 	}
 	connectJSON(t, s.addr, "x")
 	_ = conn.Invoke(t.Context(), "/nobody/Knows", &wire.ResolveStringRequest{}, &wire.ResolveStringResponse{})
 	post(t, s.addr, "/nobody/Knows", "application/json", nil)
 	s.stop()
-	want := map[string]map[int]int{"echo": {200: 3, 0: 1, 400: 1, 500: 2}, "": {404: 2}}
-	if diff := cmp.Diff(want, counted); diff != "" {
+	want := map[string]map[int]int{"echo": {200: 3, 409: 2, 410: 1, 422: 1, 412: 1, 400: 1, 500: 2}, "": {404: 2}}
+	if diff := cmp.Diff(want, counted.doors); diff != "" {
 		t.Errorf("counted (-want +got):\n%s", diff)
 	}
+}
+
+// What is refused before any method is reached counts at the door of the method that was asked
+// for, once, as the caller's fault.
+func TestServer_counts_what_Connect_refuses(t *testing.T) {
+	whole := string(frame(&wire.ResolveStringRequest{FlagKey: "x"}))
+	for name, tc := range map[string]struct {
+		method, path, kind, body string
+		encoding                 string // the name of a header and gzip; "" for none
+		want                     int
+	}{
+		"another method":             {"PUT", resolve, "application/json", "{}", "", 405},
+		"text":                       {"POST", resolve, "text/plain", "{}", "", 415},
+		"encoded":                    {"POST", resolve, "application/json", "x", "Content-Encoding", 415},
+		"encoded, gRPC-Web":          {"POST", resolve, "application/grpc-web+proto", whole, "Grpc-Encoding", 400},
+		"too large":                  {"POST", resolve, "application/json", strings.Repeat(" ", rpc.MaxMessageBytes+1), "", 413},
+		"too large, gRPC-Web":        {"POST", resolve, "application/grpc-web+proto", "\x00\x00\x7f\xff\xffx", "", 413},
+		"half a frame":               {"POST", resolve, "application/grpc-web+proto", whole[:len(whole)-1], "", 400},
+		"no frame":                   {"POST", resolve, "application/grpc-web+proto", "", "", 400},
+		"half a frame of a stream":   {"POST", prefix + "EventStream", "application/connect+proto", "\x00\x00", "", 400},
+		"a stream's request encoded": {"POST", prefix + "EventStream", "application/connect+proto", "\x00\x00\x00\x00\x00", "Connect-Content-Encoding", 400},
+		"no JSON":                    {"POST", resolve, "application/json", "{", "", 400},
+	} {
+		var counted counts
+		s := serve(t, rpc.Config{Observe: counted.observe}, (&echo{}).service())
+		req, err := http.NewRequestWithContext(t.Context(), tc.method, "http://"+s.addr+tc.path, strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", tc.kind)
+		if tc.encoding != "" {
+			req.Header.Set(tc.encoding, "gzip")
+		}
+		do(t, req)
+		s.stop()
+		if diff := cmp.Diff(map[string]map[int]int{"echo": {tc.want: 1}}, counted.doors); diff != "" {
+			t.Errorf("%s is counted (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// raw sends bytes as a message.
+type raw struct{}
+
+func (raw) Name() string                  { return "proto" }
+func (raw) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+func (raw) Unmarshal([]byte, any) error   { return nil }
+
+// Bytes that are no message are their sender's fault over every protocol, and are not in the log,
+// which anybody could fill.
+func TestServer_malformed_requests(t *testing.T) {
+	var counted counts
+	var logged strings.Builder
+	var mu sync.Mutex
+	s := serve(t, rpc.Config{
+		Observe: counted.observe, Log: slog.New(slog.NewTextHandler(lockedWriter{&mu, &logged}, nil)),
+	}, (&echo{}).service())
+	conn := dial(t, s.addr)
+	for path, bodies := range map[string][]string{
+		resolve: {"\xff\xff", "\x0a\x01\xff"}, prefix + "EventStream": {"\xff\xff"}, // not protobuf, not UTF-8
+	} {
+		for _, body := range bodies {
+			stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, path, grpc.ForceCodec(raw{}))
+			if err == nil {
+				err = errors.Join(stream.SendMsg(body), stream.CloseSend())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = stream.RecvMsg(nil)
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "the request cannot be read: ") {
+				t.Errorf("%q to %s: %v", body, path, err)
+			}
+		}
+	}
+	for _, body := range []string{"\xff\xff", "\x0a\x01\xff"} {
+		if resp, text := post(t, s.addr, resolve, "application/proto", []byte(body)); resp.StatusCode != 400 {
+			t.Errorf("%q over Connect: %d %s", body, resp.StatusCode, text)
+		}
+	}
+	none, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, resolve)
+	if err == nil {
+		err = none.CloseSend()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := none.RecvMsg(&wire.ResolveStringResponse{}); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("a call without a message: %v", err)
+	}
+	s.stop()
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff(map[string]map[int]int{"echo": {400: 6}}, counted.doors); diff != "" || logged.Len() > 0 {
+		t.Errorf("the log is %q, and counted (-want +got):\n%s", logged.String(), diff)
+	}
+}
+
+// What callers are not told is in the log once: by whoever knows it.
+func TestServer_logs_what_INTERNAL_hides(t *testing.T) {
+	for flag, want := range map[string]string{
+		"bug":     "unexpected EOF",
+		"hidden":  "unexpected EOF",
+		"status":  "",
+		"broken":  "it is broken here",
+		"counted": "",
+		"domain":  "",
+	} {
+		var logged strings.Builder
+		var mu sync.Mutex
+		s := serve(t, rpc.Config{Log: slog.New(slog.NewTextHandler(lockedWriter{&mu, &logged}, nil))}, (&echo{}).service())
+		ask(t.Context(), t, dial(t, s.addr), flag)
+		s.stop()
+		mu.Lock()
+		if n := strings.Count(logged.String(), "\n"); n > 1 || (n == 1) != (want != "") || !strings.Contains(logged.String(), want) {
+			t.Errorf("about %s the log is %q", flag, logged.String())
+		}
+		mu.Unlock()
+	}
+}
+
+// Two services of one name would end the program without a word: they panic.
+func TestNew_with_two_services_of_one_name(t *testing.T) {
+	defer func() {
+		if reason, _ := recover().(string); !strings.Contains(reason, "flagd.evaluation.v1.Service") {
+			t.Errorf("it panics with %q", reason)
+		}
+	}()
+	rpc.New(rpc.Config{}, (&echo{}).service(), (&echo{}).service())
 }
 
 // A request of more than a million bytes is refused over every protocol, one of a little less

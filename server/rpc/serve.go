@@ -9,11 +9,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
-)
 
-// farewell is how long HTTP clients on kept connections may take to send one more request,
-// whose answer tells them to close.
-const farewell = 500 * time.Millisecond
+	"github.com/tiergate/tiergate/server"
+)
 
 // Serve answers on ln until ctx ends; then it closes ln, ends all streams with UNAVAILABLE, lets
 // the other calls finish for at most drain, closes what is left, and returns nil when nothing of
@@ -40,6 +38,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, drain time.Duration
 	defer cancel()
 	s.drain(bounded)
 	serving.Wait()
+	s.speaking.Wait()
 	return errors.Join(why, closed)
 }
 
@@ -87,7 +86,7 @@ func (s *Server) drain(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(s.grpc.GracefulStop)
 	both.Go(func() {
-		s.sayFarewell(ctx)
+		server.SayFarewell(ctx, s.anyHTTP)
 		_ = s.http.Shutdown(ctx)
 	})
 	done := make(chan struct{})
@@ -105,18 +104,13 @@ func (s *Server) drain(ctx context.Context) {
 	<-done
 }
 
-// sayFarewell returns once all HTTP/1.x connections have gone, or when they had time enough.
-func (s *Server) sayFarewell(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, farewell)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for s.anyHTTP() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+// changed knows how many connections of HTTP/1.x there are: net/http waits for none at its end.
+func (s *Server) changed(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.speaking.Add(1)
+	case http.StateClosed:
+		s.speaking.Done()
 	}
 }
 

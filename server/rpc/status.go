@@ -11,19 +11,39 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-var codeOf = map[tiergate.Code]codes.Code{
-	tiergate.Invalid:      codes.InvalidArgument,
-	tiergate.Unauthorized: codes.Unauthenticated,
-	tiergate.Forbidden:    codes.PermissionDenied,
-	tiergate.NotFound:     codes.NotFound,
-	tiergate.Conflict:     codes.Aborted,
-	tiergate.Stale:        codes.FailedPrecondition,
-	tiergate.KeyReused:    codes.AlreadyExists,
-	tiergate.Gone:         codes.FailedPrecondition,
-	tiergate.Exhausted:    codes.ResourceExhausted,
-	tiergate.Unavailable:  codes.Unavailable,
-	tiergate.Internal:     codes.Internal,
+// ofCode is what an error of each code is: to callers a status of gRPC, and where outcomes are
+// counted the status that the doors over HTTP answer with. All others are INTERNAL.
+var ofCode = map[tiergate.Code]struct {
+	code codes.Code
+	http int
+}{
+	tiergate.Invalid:      {codes.InvalidArgument, http.StatusBadRequest},
+	tiergate.Unauthorized: {codes.Unauthenticated, http.StatusUnauthorized},
+	tiergate.Forbidden:    {codes.PermissionDenied, http.StatusForbidden},
+	tiergate.NotFound:     {codes.NotFound, http.StatusNotFound},
+	tiergate.Conflict:     {codes.Aborted, http.StatusConflict},
+	tiergate.Stale:        {codes.FailedPrecondition, http.StatusPreconditionFailed},
+	tiergate.KeyReused:    {codes.AlreadyExists, http.StatusUnprocessableEntity},
+	tiergate.Gone:         {codes.FailedPrecondition, http.StatusGone},
+	tiergate.Exhausted:    {codes.ResourceExhausted, http.StatusTooManyRequests},
+	tiergate.Unavailable:  {codes.Unavailable, http.StatusServiceUnavailable},
 }
+
+// A failure is a status, and what only we know of it.
+type failure struct {
+	*status.Status
+	http int   // the status of HTTP that it is counted as
+	why  error // to be logged, since callers are not told; nil when there is nothing of the kind
+}
+
+func (f *failure) Error() string { return f.Err().Error() }
+
+// GRPCStatus returns what callers are told.
+func (f *failure) GRPCStatus() *status.Status { return f.Status }
+
+// Counted returns the error of a status that is counted as one of HTTP, with which other doors
+// answer the same. What callers are not told of it has been logged.
+func Counted(st *status.Status, as int) error { return &failure{Status: st, http: as} }
 
 // StatusOf returns err as a status: what is one already, as it is; a tiergate.Error by its
 // code, with its message; an end of the context; and all else as INTERNAL without details.
@@ -37,16 +57,28 @@ func StatusOf(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return status.FromContextError(err).Err()
 	}
-	if e, ok := errors.AsType[*tiergate.Error](err); ok && e.Code != tiergate.Internal {
-		if code, known := codeOf[e.Code]; known {
-			return status.Error(code, e.Message)
+	if e, ok := errors.AsType[*tiergate.Error](err); ok {
+		if of, known := ofCode[e.Code]; known {
+			return Counted(status.New(of.code, e.Message), of.http)
 		}
 	}
-	return status.Error(codes.Internal, "internal error")
+	return &failure{status.New(codes.Internal, "internal error"), http.StatusInternalServerError, err}
 }
 
-// httpStatus is the HTTP status that stands for a code where outcomes are counted. What
-// flagd's protocol says with DATA_LOSS and UNKNOWN is what OFREP says with 400.
+// outcomeOf returns what a status is counted as, and what is to be logged of it, nil for nothing.
+func outcomeOf(told error) (as int, why error) {
+	if f, ok := errors.AsType[*failure](told); ok {
+		return f.http, f.why
+	}
+	code := status.Code(told)
+	if code == codes.Internal {
+		why = told
+	}
+	return httpStatus(code), why
+}
+
+// httpStatus is what a code is counted as, where no more is known than the code. What flagd's
+// protocol says with DATA_LOSS and UNKNOWN is what OFREP says with 400.
 func httpStatus(code codes.Code) int {
 	switch code {
 	case codes.OK:
