@@ -18,6 +18,10 @@ type Request struct {
 	Now        time.Time
 }
 
+// MaxAttributes is how many members Attributes may have. Rules look each attribute up by comparing
+// names, so that more of them would make every rule slow.
+const MaxAttributes = 4096
+
 // Reason says why a flag has its value: flagd's words, so that every door agrees.
 type Reason string
 

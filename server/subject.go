@@ -2,15 +2,11 @@ package server
 
 import "github.com/tiergate/tiergate"
 
-// MaxAttributes is how many members an evaluation context may have. Rules look each attribute
-// up by comparing names, so that more of them would make every rule slow.
-const MaxAttributes = 4096
-
 // Subject reads from an evaluation context who asks: the user that targetingKey names and the
 // team that teamId does, "" for none. Errors are Invalid.
 func Subject(attributes tiergate.Value) (userID, teamID string, err error) {
-	if attributes.Len() > MaxAttributes {
-		return "", "", tiergate.Errorf(tiergate.Invalid, "context has more than %d members", MaxAttributes)
+	if attributes.Len() > tiergate.MaxAttributes {
+		return "", "", tiergate.Errorf(tiergate.Invalid, "context has more than %d members", tiergate.MaxAttributes)
 	}
 	if userID, err = readID(attributes, "targetingKey"); err == nil {
 		teamID, err = readID(attributes, "teamId")

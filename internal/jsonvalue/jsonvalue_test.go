@@ -3,9 +3,12 @@ package jsonvalue_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
@@ -122,4 +125,19 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("Append(Parse(%q)) = %q, not JSON", data, out)
 		}
 	})
+}
+
+// Numbers are written as encoding/json writes them.
+func TestAppendNumber_is_as_encoding_json(t *testing.T) {
+	check := func(f float64) {
+		t.Helper()
+		want, err := json.Marshal(f)
+		if got := jsonvalue.AppendNumber(nil, f); err != nil || string(got) != string(want) {
+			t.Errorf("%v is written %s, want %s, %v", f, got, want, err)
+		}
+	}
+	for _, f := range []float64{0, math.Copysign(0, -1), 1, -1.5, 1234567, 1 << 53, 1e20, 1e21, 1.5e21, 1e-6, 9.99e-7, 1e-10, 1e100, 5e-324, math.MaxFloat64} {
+		check(f)
+	}
+	rapid.Check(t, func(t *rapid.T) { check(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64).Draw(t, "f")) })
 }

@@ -146,22 +146,8 @@ func (m *Maker) number(f float64) tiergate.Value {
 		return m.fail("has the number %v, which JSON does not have", f)
 	}
 	start := len(m.digits)
-	m.digits = AppendNumber(m.digits, f)
+	m.digits = jsonvalue.AppendNumber(m.digits, f)
 	return tiergate.LiteralOf(view(m.digits[start:]), f)
-}
-
-// AppendNumber appends a finite number as JavaScript and encoding/json write it: its shortest
-// digits, with an exponent only when it is very large or very small.
-func AppendNumber(b []byte, f float64) []byte {
-	if a := math.Abs(f); a == 0 || a >= 1e-6 && a < 1e21 {
-		return strconv.AppendFloat(b, f, 'f', -1, 64)
-	}
-	b = strconv.AppendFloat(b, f, 'e', -1, 64)
-	if n := len(b); n >= 4 && b[n-4] == 'e' && b[n-2] == '0' { // e-09 is written e-9
-		b[n-2] = b[n-1]
-		b = b[:n-1]
-	}
-	return b
 }
 
 func (m *Maker) room(n int) []tiergate.Value {

@@ -22,7 +22,6 @@ const (
 	MaxIDBytes       = 256      // a user's or team's id, an item of a gauge
 	MaxKeyBytes      = 255      // an idempotency key, a reservation's id
 	MaxMetadataBytes = 16 << 10 // as compact JSON
-	MaxAttributes    = 4096     // members
 	MaxBatch         = 100      // items
 	MaxGaugeItems    = 10_000   // items that replace others
 
@@ -162,8 +161,8 @@ func (c *call) readMember(name string, v tiergate.Value, q *question) (err error
 		return readSubject(v, u)
 	case "attributes":
 		u.Attributes, err = v, object(name, v)
-		if err == nil && v.Len() > MaxAttributes {
-			err = tiergate.FieldErrorf(name, "attributes have more than %d members", MaxAttributes)
+		if err == nil && v.Len() > tiergate.MaxAttributes {
+			err = tiergate.FieldErrorf(name, "attributes have more than %d members", tiergate.MaxAttributes)
 		}
 	case "set":
 		u.Set, err = text(name, v, tiergate.MaxNameLength)

@@ -15,8 +15,6 @@ import (
 const (
 	// MaxBodyBytes is the largest body that is read.
 	MaxBodyBytes = server.MaxBodyBytes
-	// MaxAttributes is how many members a context may have.
-	MaxAttributes = server.MaxAttributes
 
 	prefix     = "/ofrep/"
 	bulkPath   = "/ofrep/v1/evaluate/flags"

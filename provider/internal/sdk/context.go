@@ -16,9 +16,6 @@ import (
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 )
 
-// MaxAttributes is how many members a context may have, as a sidecar has it.
-const MaxAttributes = 4096
-
 // A Context is an evaluation context of the SDK, read. What it holds is valid until the next
 // Read or Release.
 type Context struct {
@@ -61,8 +58,8 @@ func (c *Context) Read(flat openfeature.FlattenedContext) error {
 	if len(flat) == 0 {
 		return nil
 	}
-	if len(flat) > MaxAttributes {
-		return fmt.Errorf("the context has more than %d members", MaxAttributes)
+	if len(flat) > tiergate.MaxAttributes {
+		return fmt.Errorf("the context has more than %d members", tiergate.MaxAttributes)
 	}
 	items, keys := room(&c.items, len(flat)), room(&c.keys, len(flat))
 	n := 0
@@ -174,15 +171,8 @@ func (c *Context) float(f float64) (tiergate.Value, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return tiergate.Value{}, fmt.Errorf("%v has no JSON form", f)
 	}
-	start, format := len(c.digits), byte('f')
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
-		format = 'e'
-	}
-	c.digits = strconv.AppendFloat(c.digits, f, format, -1, 64)
-	if n := len(c.digits); format == 'e' && n-start >= 4 && c.digits[n-4] == 'e' && c.digits[n-3] == '-' && c.digits[n-2] == '0' {
-		c.digits[n-2] = c.digits[n-1] // e-09 is e-9
-		c.digits = c.digits[:n-1]
-	}
+	start := len(c.digits)
+	c.digits = jsonvalue.AppendNumber(c.digits, f)
 	return c.literal(start, f), nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/open-feature/go-sdk/openfeature"
 	"pgregory.net/rapid"
 
+	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
 	"github.com/tiergate/tiergate/provider/internal/sdk"
 )
@@ -97,7 +98,7 @@ func TestContext_Read_refuses(t *testing.T) {
 	round := map[string]any{}
 	round["self"] = round
 	many := openfeature.FlattenedContext{}
-	for i := range sdk.MaxAttributes + 1 {
+	for i := range tiergate.MaxAttributes + 1 {
 		many[fmt.Sprint(i)] = i
 	}
 	c := sdk.NewContext()
