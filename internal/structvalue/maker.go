@@ -21,16 +21,16 @@ type Maker struct {
 	keys    []string
 	holders []tiergate.Holder
 	digits  []byte
-	made    int
+	made    int // of the object that is being made
 	err     error
 }
 
-// Reset ends the life of all that was made, and the count of it.
+// Reset ends the life of all that was made.
 func (m *Maker) Reset() {
 	clear(m.items)
 	clear(m.keys)
 	clear(m.holders)
-	m.items, m.keys, m.holders, m.digits, m.made = m.items[:0], m.keys[:0], m.holders[:0], m.digits[:0], 0
+	m.items, m.keys, m.holders, m.digits = m.items[:0], m.keys[:0], m.holders[:0], m.digits[:0]
 }
 
 // Bytes is about how much memory the Maker keeps for its next use.
@@ -41,12 +41,12 @@ func (m *Maker) Bytes() int {
 
 // Struct makes an object, with its members in the order of their names; nil makes Undefined.
 // The Value is valid until Reset, and its strings are the message's. Errors are one clause
-// about it: too many values since Reset, too deep, or a number that JSON does not have.
+// about it: too many values, too deep, or a number that JSON does not have.
 func (m *Maker) Struct(s *structpb.Struct) (tiergate.Value, error) {
 	if s == nil {
 		return tiergate.Value{}, nil
 	}
-	m.err = nil
+	m.err, m.made = nil, 0
 	m.take(1)
 	v := m.members(s.GetFields(), 1) // as a member of a request, whose own members are the first level
 	return v, m.err

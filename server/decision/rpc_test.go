@@ -500,6 +500,30 @@ func TestRPC_batch(t *testing.T) {
 	}
 }
 
+// Each item of a batch is bounded by itself: those that are fine alone are fine together.
+func TestRPC_batch_bounds_each_item_by_itself(t *testing.T) {
+	service, _ := rpcDoor(nil)
+	client := dialRPC(t, service, nil)
+	many, null := new(structpb.ListValue), structpb.NewNullValue()
+	for range 40_000 {
+		many.Values = append(many.Values, null)
+	}
+	question := &tiergatev1.Question{Feature: "x", Attributes: &structpb.Struct{Fields: map[string]*structpb.Value{"l": structpb.NewListValue(many)}}}
+	req := new(tiergatev1.BatchCheckRequest)
+	for range 3 {
+		req.Items = append(req.Items, &tiergatev1.CheckRequest{Question: question})
+	}
+	answer, err := client.BatchCheck(t.Context(), req)
+	if err != nil || len(answer.Results) != len(req.Items) {
+		t.Fatalf("%d results, %v", len(answer.GetResults()), err)
+	}
+	for i, r := range answer.Results {
+		if !r.GetVerdict().GetAllow() {
+			t.Errorf("item %d: %v", i, r)
+		}
+	}
+}
+
 // What is not there at the HTTP door is not there here.
 func TestRPC_without_reservations_and_gauges(t *testing.T) {
 	service, _ := rpcDoor(func(cfg *decision.Config) { cfg.Gauges = nil })
