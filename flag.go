@@ -30,6 +30,7 @@ const (
 	MaxNameLength   = 256       // bytes of a flag, set, tier, feature or variant name
 	MaxVariants     = 256       // variants of one flag
 	MaxFlagBytes    = 128 << 10 // bytes of variants, of targeting, of metadata: each
+	MaxVariantDepth = 256       // objects and arrays within each other, so that every door can tell a variant
 	MaxMetadataKeys = 64
 )
 
@@ -174,6 +175,9 @@ func (f *Flag) validateVariants() error {
 		if got := typeOfJSON(value); got != f.Type {
 			return FieldErrorf("variants."+name, "variant %q is not of type %s", name, f.Type)
 		}
+		if f.Type == Object && depthOfJSON(value) > MaxVariantDepth {
+			return FieldErrorf("variants."+name, "variant %q is nested deeper than %d", name, MaxVariantDepth)
+		}
 		size += len(value)
 	}
 	if size > MaxFlagBytes {
@@ -194,7 +198,7 @@ func typeOfJSON(value json.RawMessage) FlagType {
 		return Boolean
 	}
 	text := bytes.TrimLeft(value, " \t\r\n")
-	if len(text) == 0 || !json.Valid(text) {
+	if len(text) == 0 || !json.Valid(text) || !utf8.Valid(text) {
 		return ""
 	}
 	switch text[0] {
@@ -208,6 +212,26 @@ func typeOfJSON(value json.RawMessage) FlagType {
 		return ""
 	}
 	return Number
+}
+
+// depthOfJSON is how many objects and arrays of a valid text are within each other at most.
+func depthOfJSON(text []byte) int {
+	depth, deepest, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
 }
 
 func (r Rules) validate() error {

@@ -94,7 +94,7 @@ func TestFlag_Validate_names(t *testing.T) {
 func TestFlag_Validate_types(t *testing.T) {
 	for text, want := range map[string]tiergate.FlagType{
 		"true": tiergate.Boolean, " false ": tiergate.Boolean, "-1.5e3": tiergate.Number, "\"x\"": tiergate.String, " {\"a\":1}": tiergate.Object,
-		"null": "", "[1]": "", "tru": "", "{": "", "01": "", "": "", "true false": "",
+		"null": "", "[1]": "", "tru": "", "{": "", "01": "", "": "", "true false": "", "\"\xff\"": "", "{\"\xff\":1}": "",
 	} {
 		for _, typ := range []tiergate.FlagType{tiergate.Boolean, tiergate.String, tiergate.Number, tiergate.Object} {
 			f := boolFlag()
@@ -102,6 +102,32 @@ func TestFlag_Validate_types(t *testing.T) {
 			if err := f.Validate(); (err == nil) != (typ == want) {
 				t.Errorf("variant %q as %s: %v", text, typ, err)
 			}
+		}
+	}
+}
+
+// An object is nested no deeper than every door can tell it; brackets within texts are none.
+func TestFlag_Validate_depth(t *testing.T) {
+	nested := func(open, inner, end string, depth int) string {
+		return strings.Repeat(open, depth) + inner + strings.Repeat(end, depth)
+	}
+	for name, tc := range map[string]struct {
+		value string
+		ok    bool
+	}{
+		"objects":          {nested(`{"a":`, `1`, `}`, tiergate.MaxVariantDepth), true},
+		"deeper objects":   {nested(`{"a":`, `1`, `}`, tiergate.MaxVariantDepth+1), false},
+		"arrays":           {nested(`{"a":[`, ``, `]}`, tiergate.MaxVariantDepth/2), true},
+		"deeper arrays":    {nested(`{"a":[`, `{}`, `]}`, tiergate.MaxVariantDepth/2), false},
+		"one beside other": {`{"a":[` + strings.Repeat(`[],`, 1000) + `{}]}`, true},
+		"brackets in text": {`{"\"{":"` + strings.Repeat(`[{\"\\`, 1000) + `"}`, true},
+	} {
+		f := boolFlag()
+		f.Type, f.DefaultVariant, f.OffVariant = tiergate.Object, "v", ""
+		f.Variants = map[string]json.RawMessage{"v": json.RawMessage(tc.value)}
+		err := f.Validate()
+		if e, refused := errors.AsType[*tiergate.Error](err); refused == tc.ok || refused && e.Field != "variants.v" {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -14,16 +14,15 @@ import (
 
 var parsers = sync.Pool{New: func() any { return new(jsonvalue.Parser) }}
 
-const (
-	maxPooledBytes = 64 << 10 // of a text whose parser is kept for the next
-	maxDepth       = 256      // of what we hold ourselves, such as a flag's value
-)
+// maxPooledBytes is the size of a text whose parser is kept for the next.
+const maxPooledBytes = 64 << 10
 
 // What most flags answer with.
 var yes, no = structpb.NewBoolValue(true), structpb.NewBoolValue(false)
 
-// OfJSON makes a message of JSON text, which holds on to nothing of it. It may be shared: it is
-// not to be changed. Numbers become the nearest float64: the message has no other.
+// OfJSON makes a message of JSON text of ours, which holds on to nothing of it: whatever a flag's
+// variant may be. The message may be shared: it is not to be changed. Numbers become the nearest
+// float64: the message has no other.
 func OfJSON(text json.RawMessage) (*structpb.Value, error) {
 	switch string(text) {
 	case "true":
@@ -32,7 +31,7 @@ func OfJSON(text json.RawMessage) (*structpb.Value, error) {
 		return no, nil
 	}
 	p := parsers.Get().(*jsonvalue.Parser)
-	v, err := p.ParseWithin(text, maxDepth)
+	v, err := p.ParseWithin(text, tiergate.MaxVariantDepth)
 	if err != nil {
 		return nil, err
 	}
