@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,8 @@ import (
 // patience is how long a script may be silent when it should say something.
 const patience = 30 * time.Second
 
-// A Script is JavaScript that Node runs in a process of its own, until it ends or the test does.
+// A Script is JavaScript that Node runs in a process of its own, until it ends or the test does. On
+// Linux it ends, too, when the test's own process is killed.
 type Script struct {
 	t          testing.TB
 	name       string
@@ -50,7 +52,7 @@ func RunText(t testing.TB, name, text string) *Script {
 	return start(t, name, strings.NewReader(text), "--import", "./browser.mjs", "--input-type=module", "-")
 }
 
-// start runs node with arguments; without an input, Say sends lines.
+// start runs node with arguments; without an input, say sends lines.
 func start(t testing.TB, name string, input io.Reader, args ...string) *Script {
 	t.Helper()
 	cmd := exec.Command("node", args...)
@@ -69,15 +71,9 @@ func start(t testing.TB, name string, input io.Reader, args ...string) *Script {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := launch(cmd, out, s.lines); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer close(s.lines)
-		for all := bufio.NewScanner(out); all.Scan(); {
-			s.lines <- all.Text()
-		}
-	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		for range s.lines { // until it has ended
@@ -88,6 +84,26 @@ func start(t testing.TB, name string, input io.Reader, args ...string) *Script {
 		}
 	})
 	return s
+}
+
+// launch starts a command and hands on the lines that come out of it, until there are no more. It
+// does so on a thread of its own: the kernel ends the command with the thread that started it.
+func launch(cmd *exec.Cmd, out io.Reader, lines chan<- string) error {
+	cmd.SysProcAttr = mortal()
+	started := make(chan error)
+	go func() {
+		defer close(lines)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if started <- err; err != nil {
+			return
+		}
+		for all := bufio.NewScanner(out); all.Scan(); {
+			lines <- all.Text()
+		}
+	}()
+	return <-started
 }
 
 // Line waits for the next line and returns it; none is a failure.
