@@ -71,10 +71,10 @@ func (c *devCmd) Run(ctx context.Context, log *slog.Logger, out console) error {
 	if err := d.addHTTP(r, counts, streams, c.doorOptions, "none"); err != nil {
 		return d.close(err)
 	}
-	if err := d.addGRPC(r, counts, c.doorOptions, "none"); err != nil {
+	if err := d.addGRPC(r, counts, c.doorOptions, c.streamOptions, "none"); err != nil {
 		return d.close(err)
 	}
-	if err := d.addSync(r, c.doorOptions, "none"); err != nil {
+	if err := d.addSync(r, c.doorOptions, c.streamOptions, "none"); err != nil {
 		return d.close(err)
 	}
 	if err := d.addAdmin(r, db, c.adminOptions, c.retentionOptions); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tiergate/tiergate"
 	evaluationv2 "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v2"
+	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
@@ -90,8 +91,39 @@ func TestSidecar_over_gRPC(t *testing.T) {
 	}
 }
 
-// With TLS a client that speaks HTTP/2 alone gets gRPC, and one that speaks both, as browsers
-// do, gets Connect.
+// --max-streams bounds the streams on each port, and the metrics tell how many there are.
+func TestSidecar_bounds_the_streams_of_gRPC(t *testing.T) {
+	p, at := onGRPC(t), freeAddr(t)
+	launchOn(t, p, dataDir(t), "sidecar", "--source", "file:"+folderOf(t, oneFlag), "--sync-addr", at, "--max-streams", "1")
+	p.waitReady(t)
+	events := evaluationv2.NewServiceClient(dialGRPC(t, p.grpc, insecure.NewCredentials()))
+	definitions := definitionsAt(t, at)
+	for i, want := range []codes.Code{codes.OK, codes.ResourceExhausted} {
+		event, err := events.EventStream(t.Context(), &evaluationv2.EventStreamRequest{})
+		if err == nil {
+			_, err = event.Recv()
+		}
+		if grpcstatus.Code(err) != want {
+			t.Errorf("stream %d of events: %v", i, err)
+		}
+		definition, err := definitions.SyncFlags(t.Context(), &syncv1.SyncFlagsRequest{})
+		if err == nil {
+			_, err = definition.Recv()
+		}
+		if grpcstatus.Code(err) != want {
+			t.Errorf("stream %d of definitions: %v", i, err)
+		}
+	}
+	got := p.get("/metrics")
+	for _, want := range []string{`tiergate_rpc_streams{listener="grpc"} 1`, `tiergate_rpc_streams{listener="sync"} 1`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the metrics have no %s", want)
+		}
+	}
+}
+
+// With TLS a client that speaks HTTP/2 alone gets gRPC, also a proxy, and one that speaks both, as
+// browsers do, gets Connect.
 func TestSidecar_over_gRPC_and_TLS(t *testing.T) {
 	server, friend := identityOf(t, "server"), identityOf(t, "friend")
 	dir := t.TempDir()
@@ -115,6 +147,17 @@ func TestSidecar_over_gRPC_and_TLS(t *testing.T) {
 	var got map[string]any
 	if err := json.Unmarshal(text, &got); err != nil || resp.ProtoMajor != 1 || got["value"] != 1.0 {
 		t.Errorf("over Connect the answer is %s %s, %v", resp.Proto, text, err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	proxy := &http.Transport{TLSClientConfig: config.Clone(), Protocols: protocols}
+	defer proxy.CloseIdleConnections()
+	passed, err := (&http.Client{Transport: proxy}).Post("https://"+p.grpc+"/flagd.evaluation.v2.Service/ResolveFloat", "application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = passed.Body.Close(); passed.ProtoMajor != 2 || passed.StatusCode != 200 {
+		t.Errorf("what offers HTTP/2 alone is answered over %s with %d", passed.Proto, passed.StatusCode)
 	}
 	if _, err := theme(t, dialGRPC(t, p.grpc, insecure.NewCredentials())); err == nil {
 		t.Error("plain gRPC is answered")

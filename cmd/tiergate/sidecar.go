@@ -49,10 +49,10 @@ func (c *sidecarCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := d.addHTTP(r, counts, streams, c.doorOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
-	if err := d.addGRPC(r, counts, c.doorOptions, c.Auth); err != nil {
+	if err := d.addGRPC(r, counts, c.doorOptions, c.streamOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
-	if err := d.addSync(r, c.doorOptions, c.Auth); err != nil {
+	if err := d.addSync(r, c.doorOptions, c.streamOptions, c.Auth); err != nil {
 		return d.close(err)
 	}
 	return together(ctx, r.run, d.run)
