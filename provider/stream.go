@@ -113,32 +113,44 @@ func (s *Stream) Follow(ctx context.Context, from tiergate.Resume, f tiergate.Fo
 		return fmt.Errorf("follow the flags of %s: %w", s.addr, err)
 	}
 	defer conn.Close()
+	if err := s.followOn(ctx, conn, f); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("follow the flags of %s: %w", s.addr, err)
+	}
+	return ctx.Err()
+}
+
+func (s *Stream) followOn(ctx context.Context, conn *grpc.ClientConn, f tiergate.Follower) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var helping sync.WaitGroup
 	defer helping.Wait()
 	defer cancel()
-
-	documents, heard, lost := make(chan []byte), make(chan time.Time), make(chan error, 2)
+	seen, err := s.look(ctx, conn)
+	if err != nil {
+		return err
+	}
+	documents, sightings, lost := make(chan []byte), make(chan sighting), make(chan error, 2)
 	helping.Go(func() { lost <- s.receive(ctx, conn, documents) })
-	helping.Go(func() { lost <- s.probe(ctx, conn, heard) })
+	helping.Go(func() { lost <- s.probe(ctx, conn, sightings) })
 	current := false // the newest document is in force, or was refused by who applies it
 	for {
 		select {
 		case d := <-documents:
-			asOf := time.Now()
-			if current = s.take(ctx, d, f); current {
-				f.Confirm(asOf)
-			}
-		case asOf := <-heard:
-			if current {
-				f.Confirm(asOf)
-			}
+			seen.at = time.Now()
+			current = s.take(ctx, d, f)
+		case seen = <-sightings:
 		case err := <-lost:
-			return fmt.Errorf("follow the flags of %s: %w", s.addr, err)
-		case <-ctx.Done():
-			return ctx.Err()
+			return err
+		}
+		if current {
+			f.Confirm(seen.at.Add(-seen.age))
 		}
 	}
+}
+
+// A sighting is a moment at which the server was there, and how old its own data was then.
+type sighting struct {
+	at  time.Time
+	age time.Duration
 }
 
 func (s *Stream) dial() (*grpc.ClientConn, error) {
@@ -202,10 +214,8 @@ func (s *Stream) receive(ctx context.Context, conn *grpc.ClientConn, to chan<- [
 	}
 }
 
-// probe asks again and again whether the server is there, for a stream says nothing while
-// nothing changes, and how old the server's own data is. An answer that the server knows no such
-// question is an answer.
-func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- time.Time) error {
+// probe looks again and again, for a stream says nothing while nothing changes.
+func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, to chan<- sighting) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
@@ -214,21 +224,29 @@ func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, heard chan<- 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		asOf := time.Now()
-		asking, cancel := context.WithTimeout(s.outgoing(ctx), probeTime)
-		var header metadata.MD
-		err := conn.Invoke(asking, methodMetadata, &nothing{}, &nothing{}, grpc.Header(&header))
-		cancel()
-		if code := status.Code(err); code != codes.OK && code != codes.Unimplemented {
-			return fmt.Errorf("the server does not answer: %w", err)
+		seen, err := s.look(ctx, conn)
+		if err != nil {
+			return err
 		}
-		asOf = asOf.Add(-ageOf(header))
 		select {
-		case heard <- asOf:
+		case to <- seen:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// look asks whether the server is there. An answer that it knows no such question is an answer.
+func (s *Stream) look(ctx context.Context, conn *grpc.ClientConn) (sighting, error) {
+	ctx, cancel := context.WithTimeout(s.outgoing(ctx), probeTime)
+	defer cancel()
+	at := time.Now()
+	var header metadata.MD
+	err := conn.Invoke(ctx, methodMetadata, &nothing{}, &nothing{}, grpc.Header(&header))
+	if code := status.Code(err); code != codes.OK && code != codes.Unimplemented {
+		return sighting{}, fmt.Errorf("the server does not answer: %w", err)
+	}
+	return sighting{at, ageOf(header)}, nil
 }
 
 // ageOf is how old a sidecar says that what it serves is; other servers do not say.

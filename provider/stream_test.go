@@ -36,6 +36,7 @@ import (
 type flagServer struct {
 	syncv1.UnimplementedFlagSyncServiceServer
 	documents chan string // "" ends the stream
+	age       string      // of its data, in milliseconds
 	mu        sync.Mutex
 	asked     *syncv1.SyncFlagsRequest
 	header    metadata.MD
@@ -60,6 +61,13 @@ func (s *flagServer) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 			return stream.Context().Err()
 		}
 	}
+}
+
+func (s *flagServer) GetMetadata(ctx context.Context, _ *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
+	if s.age == "" {
+		return nil, status.Error(codes.Unimplemented, "no such question")
+	}
+	return &syncv1.GetMetadataResponse{}, grpc.SetHeader(ctx, metadata.Pairs("tiergate-age-ms", s.age))
 }
 
 // serveFlags serves s at addr until the function that it returns is called, or the test ends.
@@ -185,6 +193,20 @@ func TestSyncStream_says_that_a_document_cannot_be_read(t *testing.T) {
 	}
 	s.documents <- document("a", "pro")
 	next(t, events, openfeature.ProviderReady)
+}
+
+// A sidecar whose own data are old says so, and then what is decided from its stream is old as well,
+// however well it answers.
+func TestSyncStream_is_as_old_as_its_server(t *testing.T) {
+	s := &flagServer{documents: make(chan string), age: "60000"}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- document("a", "pro") }()
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{StaleAfter: 50 * time.Second}))
+	await(t, "its answers say that they are old", func() bool {
+		d := tierOf(t, c, "a", "pro")
+		return d.Value && d.FlagMetadata["stale"] == true
+	})
+	await(t, "the provider is STALE", func() bool { return c.State() == openfeature.StaleState })
 }
 
 // An API key does not travel in plain text to another machine, unless its owner says that it may.
