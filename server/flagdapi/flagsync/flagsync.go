@@ -14,13 +14,11 @@ import (
 )
 
 const (
-	// pause is the least time between two documents on one stream: what changes meanwhile
-	// comes with the second.
+	// pause is the least time between two looks at what there is, and so between two documents
+	// on one stream: what changes meanwhile comes with the second.
 	pause = 100 * time.Millisecond
 	// lookAgain is when a document that is incomplete is made anew.
 	lookAgain = time.Second
-	// recheck is how often a key is looked at although nothing changes.
-	recheck = 20 * time.Second
 )
 
 // Config says what the service hands out. Only Exporter is needed.
@@ -79,65 +77,106 @@ func (s *service) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syn
 // SyncFlags sends the definitions of a set at once, or when the first state comes into force,
 // and again whenever they change, until the caller may not have them any more.
 func (s *service) SyncFlags(req *syncv1.SyncFlagsRequest, to grpc.ServerStreamingServer[syncv1.SyncFlagsResponse]) error {
-	ctx := to.Context()
-	set, err := setOf(ctx, req.Selector)
+	set, err := setOf(to.Context(), req.Selector)
 	if err != nil {
 		return err
 	}
-	shared := s.followed.enter(set)
+	f := &follower{service: s, ctx: to.Context(), to: to, set: set, shared: s.followed.enter(set)}
 	defer s.followed.leave(set)
-	var at tiergate.Resume
-	var sent *tiergate.FlagDocument
+	f.plan()
 	for {
-		difference, more := s.exporter.Since(at, tiergate.Audience{Set: set, Everyone: true})
-		at = difference.To
-		if err := rpc.Recheck(ctx); err != nil {
+		if err := f.look(); err != nil {
 			return err
 		}
-		doc, err := s.exporter.Export(set)
-		switch {
-		case tiergate.CodeOf(err) == tiergate.Unavailable: // nothing has been loaded yet
-		case err != nil:
+		if err := f.wait(); err != nil {
 			return err
-		case sent == nil || doc.JSON != sent.JSON:
-			if err := shared.send(to, doc); err != nil {
-				return err
-			}
-			if sent = doc; !wait(ctx, nil, pause) {
-				return ctx.Err()
-			}
-		}
-		if !wait(ctx, more, until(rpc.KeyOf(ctx), doc)) {
-			return ctx.Err()
 		}
 	}
 }
 
-// until is how long a follower may wait although nothing changes, 0 for ever.
-func until(key *tiergate.Key, doc *tiergate.FlagDocument) time.Duration {
-	if doc != nil && doc.Incomplete {
-		return lookAgain
+// A follower is one stream and what its client has.
+type follower struct {
+	*service
+	ctx    context.Context
+	to     grpc.ServerStream
+	set    string
+	shared *followedSet
+
+	at     tiergate.Resume        // what was looked at
+	more   <-chan struct{}        // closed when there may be something else
+	looked time.Time              // when
+	check  time.Time              // when the key is to be looked at; zero for never
+	sent   *tiergate.FlagDocument // nil before the first
+}
+
+// look sends the document if it is another than before.
+func (f *follower) look() error {
+	var d tiergate.Difference
+	d, f.more = f.exporter.Since(f.at, tiergate.Audience{Set: f.set, Everyone: true})
+	f.at, f.looked = d.To, time.Now()
+	if d.Keys || !f.check.IsZero() && !f.looked.Before(f.check) {
+		if err := rpc.Recheck(f.ctx); err != nil {
+			return err
+		}
+		f.plan()
 	}
+	if !d.All && len(d.Flags) == 0 && (f.sent == nil || !f.sent.Incomplete) {
+		return nil
+	}
+	doc, err := f.exporter.Export(f.set)
 	switch {
-	case key == nil:
-		return 0
-	case key.ExpiresAt.IsZero():
-		return recheck
+	case tiergate.CodeOf(err) == tiergate.Unavailable: // nothing has been loaded yet
+		return nil
+	case err != nil:
+		return err
+	case f.sent != nil && doc.JSON == f.sent.JSON:
+		f.sent = doc
+		return nil
 	}
-	return min(max(time.Until(key.ExpiresAt), lookAgain/10), recheck)
+	f.sent = doc
+	return f.shared.send(f.to, doc)
 }
 
-// wait waits for the first of a change and the end of a time, 0 for none, and reports whether
-// the call still goes on.
-func wait(ctx context.Context, more <-chan struct{}, within time.Duration) bool {
+// plan finds out when the key is to be looked at next.
+func (f *follower) plan() {
+	f.check = time.Time{}
+	if in := rpc.RecheckIn(f.ctx); in > 0 {
+		f.check = time.Now().Add(in)
+	}
+}
+
+// wait waits until there is something to look at: then not all look at the same moment, and none
+// for each of many changes.
+func (f *follower) wait() error {
+	within := time.Duration(0)
+	if !f.check.IsZero() {
+		within = max(time.Until(f.check), 1)
+	}
+	if f.sent != nil && f.sent.Incomplete && (within == 0 || within > lookAgain) {
+		within = lookAgain
+	}
+	changed, err := wait(f.ctx, f.more, within)
+	if changed {
+		_, err = wait(f.ctx, nil, max(time.Until(f.looked.Add(pause)), server.Spread(f.followed.count(), 0)))
+	}
+	return err
+}
+
+// wait waits for the first of a change and the end of a time, 0 for none, and reports whether it
+// was the change. The error is the end of the call.
+func wait(ctx context.Context, more <-chan struct{}, within time.Duration) (changed bool, err error) {
 	var over <-chan time.Time
 	if within > 0 {
-		over = time.After(within)
+		timer := time.NewTimer(within)
+		defer timer.Stop()
+		over = timer.C
 	}
 	select {
 	case <-ctx.Done():
+		return false, ctx.Err()
 	case <-more:
+		return true, nil
 	case <-over:
+		return false, nil
 	}
-	return ctx.Err() == nil
 }

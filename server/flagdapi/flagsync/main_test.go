@@ -51,10 +51,11 @@ func (f *fake) put(set, text string) {
 
 func (f *fake) Generation() tiergate.Generation { return nil }
 
-func (f *fake) Since(tiergate.Resume, tiergate.Audience) (tiergate.Difference, <-chan struct{}) {
+func (f *fake) Since(from tiergate.Resume, _ tiergate.Audience) (tiergate.Difference, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return tiergate.Difference{To: tiergate.Resume{Epoch: "e", Rev: f.rev}}, f.more
+	to := tiergate.Resume{Epoch: "e", Rev: f.rev}
+	return tiergate.Difference{To: to, All: from != to, Keys: from != to}, f.more
 }
 
 func (f *fake) Export(set string) (*tiergate.FlagDocument, error) {
