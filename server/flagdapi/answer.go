@@ -54,6 +54,7 @@ func (s *service) answersOf(resume tiergate.Resume, stale bool) *answers {
 	of := state{resume, stale}
 	made := s.made.Load()
 	if made == nil || made.of != of {
+		s.known.answered()
 		made = &answers{
 			of: of, revision: structpb.NewStringValue(resume.Revision()),
 			metas: map[metaOf]*structpb.Struct{}, objects: map[*byte]*structpb.Struct{},

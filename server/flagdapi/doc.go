@@ -3,5 +3,6 @@
 // OFREP door.
 //
 // An EventStream tells which flags may be answered otherwise, so that a client that keeps STATIC
-// answers drops those, and that something about users or teams is different, which names no flag.
+// answers drops those, and that something about users or teams is different or that the clock
+// turned, which names no flag. It begins with what changed while its client may have had no stream.
 package flagdapi

@@ -4,20 +4,13 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/rpc"
-)
-
-// flagd's words for what happened.
-const (
-	providerReady       = "provider_ready"
-	keepAlive           = "keep_alive"
-	configurationChange = "configuration_change"
 )
 
 const (
@@ -34,142 +27,192 @@ var errManyChanged = status.Error(codes.Unavailable, "more flags may have change
 
 // follow tells a client what happens, until its stream ends. It says that the provider is
 // ready once there are flags to answer about: a browser asks for all of them then, once.
-func (s *service) follow(ctx context.Context, send func(kind string, data *structpb.Struct) error) error {
-	f, err := s.follower(ctx, send)
+func (s *service) follow(to grpc.ServerStream) error {
+	f, err := s.follower(to)
 	if err != nil {
 		return rpc.StatusOf(err)
 	}
 	defer f.stop()
-	for {
-		select {
-		case <-f.more:
-			err = f.changed()
-		case <-f.later.C:
-			err = f.tellSubjects()
-		case <-f.silent.C:
-			err = f.quiet()
-		case <-f.expired:
-			f.expires.Reset(time.Second) // in case that its clock is a little behind
-			err = rpc.Recheck(ctx)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
+	for err = f.begin(); err == nil; {
+		err = f.next()
 	}
+	return err
 }
 
 // A follower is one stream and what its client has been told.
 type follower struct {
 	ctx   context.Context
+	to    grpc.ServerStream
+	now   func() time.Time
 	known *known
-	send  func(kind string, data *structpb.Struct) error
-	sets  []string // whose changes are told; nil means those that callers ask about
+	group *group // of streams of the same sets
 
 	from  tiergate.Resume // what was told; zero before the first state
-	more  <-chan struct{}
-	ready bool // the client was told that the provider is
+	more  <-chan struct{} // closed when there may be more to tell; nil while that waits for its turn
+	ready bool            // the client was told that the provider is
+	turn  time.Time       // when time alone changes answers next; zero for never
+	told  time.Time       // when the subjects were told
 
+	// Each is stopped while there is nothing to wait for.
+	due     *time.Timer // until it looks at what there is more
+	turning *time.Timer // until turn
+	later   *time.Timer // until the subjects may be told
 	silent  *time.Timer
-	later   *time.Timer // until the subjects may be told; stopped when there is nothing to tell
-	told    time.Time   // when the subjects were told
-	expired <-chan time.Time
-	expires *time.Timer // nil when the key does not expire
+	checks  *time.Timer // until the key is looked at
 }
 
-func (s *service) follower(ctx context.Context, send func(string, *structpb.Struct) error) (*follower, error) {
-	f := &follower{ctx: ctx, known: &s.known, send: send}
-	key := rpc.KeyOf(ctx)
-	named, err := server.Selected(rpc.Sent(ctx, "flagd-selector"))
+func (s *service) follower(to grpc.ServerStream) (*follower, error) {
+	f := &follower{ctx: to.Context(), to: to, now: s.cfg.Now, known: &s.known}
+	key := rpc.KeyOf(f.ctx)
+	named, err := server.Selected(rpc.Sent(f.ctx, "flagd-selector"))
 	if err != nil {
 		return nil, err
 	}
+	var sets []string // a client that selects a set for its questions may select none for its events
 	switch {
 	case named != "":
 		if named, err = server.SetFor(named, key); err != nil {
 			return nil, err
 		}
-		f.sets = []string{named}
+		sets = []string{named}
 	case key != nil && len(key.Sets) > 0:
-		f.sets = key.Sets
+		sets = key.Sets
 	}
-	// A client that selects a set for its questions may select none for its events.
-	if f.more, err = f.begin(); err != nil {
-		return nil, err
+	f.group = f.known.enter(sets)
+	for _, timer := range []**time.Timer{&f.due, &f.turning, &f.later, &f.silent, &f.checks} {
+		*timer = time.NewTimer(silence)
+		(*timer).Stop()
 	}
-	f.silent, f.later = time.NewTimer(silence), time.NewTimer(0)
-	f.later.Stop()
-	if key != nil && !key.ExpiresAt.IsZero() {
-		f.expires = time.NewTimer(time.Until(key.ExpiresAt))
-		f.expired = f.expires.C
-	}
+	f.silent.Reset(silence)
+	f.check()
 	return f, nil
 }
 
 func (f *follower) stop() {
-	f.silent.Stop()
-	f.later.Stop()
-	if f.expires != nil {
-		f.expires.Stop()
+	f.known.leave(f.group)
+	for _, timer := range []*time.Timer{f.due, f.turning, f.later, f.silent, f.checks} {
+		timer.Stop()
 	}
 }
 
-// begin takes the state in force for what the client knows, if there is one.
-func (f *follower) begin() (more <-chan struct{}, err error) {
-	f.from, more = f.known.begin(f.sets)
-	if f.from == (tiergate.Resume{}) {
-		return more, nil
-	}
-	f.ready = true
-	return more, f.send(providerReady, nil)
-}
-
-// changed tells what is different since the client was told last.
-func (f *follower) changed() (err error) {
-	if !f.ready {
-		f.more, err = f.begin()
-		return err
-	}
-	d := f.known.since(f.from, f.sets)
-	f.from, f.more = d.to, d.more
-	if d.keys {
-		if err := rpc.Recheck(f.ctx); err != nil {
-			return err
+// next waits for what happens next, and tells of it.
+func (f *follower) next() error {
+	select {
+	case <-f.more:
+		f.more = nil
+		f.due.Reset(f.spread())
+	case <-f.due.C:
+		return f.look()
+	case <-f.turning.C:
+		if f.turned() {
+			return f.tellSubjects()
 		}
-	}
-	switch {
-	case d.many:
-		return errManyChanged
-	case d.flags != nil:
-		f.later.Stop()
-		f.told = time.Now()
-		return f.tell(configurationChange, d.flags)
-	case d.subjects:
-		if wait := subjectsEvery - time.Since(f.told); wait > 0 {
-			f.later.Reset(wait)
-			return nil
-		}
+	case <-f.later.C:
 		return f.tellSubjects()
+	case <-f.silent.C:
+		return f.send(keepAlive)
+	case <-f.checks.C:
+		return f.recheck()
+	case <-f.ctx.Done():
+		return f.ctx.Err()
 	}
 	return nil
 }
 
-// tellSubjects tells that something about users or teams is different. It names no flag: what
-// clients keep depends on neither.
-func (f *follower) tellSubjects() error {
-	f.told = time.Now()
-	return f.tell(configurationChange, noFlags)
+// spread is how long this stream waits, so that not all tell something at the same moment.
+func (f *follower) spread() time.Duration { return server.Spread(int(f.known.streams.Load()), 0) }
+
+// begin says that the provider is ready, if it is, and what changed recently: what is different
+// about subjects is not told, since no answer that was kept depends on those.
+func (f *follower) begin() (err error) {
+	at, more, late := f.known.begin(f.group)
+	f.from, f.more = at, more
+	if at == (tiergate.Resume{}) {
+		return nil
+	}
+	f.ready = true
+	f.turned()
+	if err := f.send(providerReady); err != nil {
+		return err
+	}
+	return f.name(late)
 }
 
-func (f *follower) quiet() error {
+// look tells what is different since the client was told last.
+func (f *follower) look() error {
+	if !f.ready {
+		return f.begin()
+	}
+	c, more := f.known.since(f.from, f.group)
+	f.from, f.more = c.to, more
+	if c.keys {
+		if err := f.recheck(); err != nil {
+			return err
+		}
+	}
+	turned := f.turned()
+	if c.many || c.message != nil {
+		return f.name(c)
+	}
+	if !c.subjects && !turned {
+		return nil
+	}
+	if wait := subjectsEvery - time.Since(f.told); wait > 0 {
+		f.later.Reset(wait)
+		return nil
+	}
+	return f.tellSubjects()
+}
+
+// name names the flags that may be different.
+func (f *follower) name(c *changes) error {
+	switch {
+	case c.many:
+		return errManyChanged
+	case c.message == nil:
+		return nil
+	}
+	f.later.Stop()
+	f.told = time.Now()
+	return f.send(c.message)
+}
+
+// tellSubjects tells that something about users or teams is different, or that time alone has
+// changed answers. It names no flag: what clients keep depends on none of these.
+func (f *follower) tellSubjects() error {
+	f.told = time.Now()
+	return f.send(noFlags)
+}
+
+// turned reports whether time alone has changed answers, and waits for when it does next.
+func (f *follower) turned() bool {
+	now := f.now()
+	turned := !f.turn.IsZero() && !now.Before(f.turn)
+	f.turning.Stop()
+	if f.turn = f.known.nextTurn(f.group, now); !f.turn.IsZero() {
+		f.turning.Reset(f.turn.Sub(now) + f.spread())
+	}
+	return turned
+}
+
+// recheck looks at the key again.
+func (f *follower) recheck() error {
 	if err := rpc.Recheck(f.ctx); err != nil {
 		return err
 	}
-	return f.tell(keepAlive, nil)
+	f.check()
+	return nil
 }
 
-func (f *follower) tell(kind string, data *structpb.Struct) error {
+// check waits for when the key is to be looked at next.
+func (f *follower) check() {
+	f.checks.Stop()
+	if in := rpc.RecheckIn(f.ctx); in > 0 {
+		f.checks.Reset(in)
+	}
+}
+
+func (f *follower) send(message *rpc.Broadcast) error {
 	f.silent.Reset(silence)
-	return f.send(kind, data)
+	return message.Send(f.to)
 }

@@ -168,6 +168,99 @@ func TestEventStream_without_a_selector(t *testing.T) {
 	told(t, s, map[string]string{"theirs": "delete"})
 }
 
+// However many sets callers have selected, a stream without a selector tells of each, and of all at once.
+func TestEventStream_of_many_sets(t *testing.T) {
+	const sets = 40
+	in := func(i int) func(*tiergate.Flag) {
+		return func(f *tiergate.Flag) { f.Set, f.ID = fmt.Sprint("set", i), fmt.Sprint("set", i, ".", f.Name) }
+	}
+	var changes []tiergate.Change
+	for i := range sets {
+		changes = append(changes, flag(fmt.Sprint("f", i), tiergate.Boolean, "true", in(i)))
+	}
+	e := engine(t, changes...)
+	d := open(t, flagdapi.Config{Watcher: e})
+	s := d.ready(t)
+	all := map[string]string{}
+	for i := range sets {
+		name := fmt.Sprint("f", i)
+		all[name] = "update"
+		answer, err := d.v2.ResolveBoolean(with(t.Context(), "flagd-selector", fmt.Sprint("flagSetId=set", i)), &wirev2.ResolveBooleanRequest{FlagKey: name})
+		if err != nil || answer.Reason != string(tiergate.ReasonStatic) {
+			t.Fatalf("%s: %v, %v", name, answer, err)
+		}
+	}
+	for i := range sets {
+		name := fmt.Sprint("f", i)
+		step(t, e, flag(name, tiergate.Boolean, "false", in(i)))
+		told(t, s, map[string]string{name: "update"})
+	}
+	for name := range e.Names(tiergate.DefaultSet) {
+		all[name] = "update"
+	}
+	step(t, e, tiergate.PutOf(&tiergate.Tier{Key: "gold", Name: "Gold", Rank: 30}))
+	told(t, s, all)
+}
+
+// A client whose key is bound to a set keeps answers about it while it has no stream: the next one
+// begins with what has changed.
+func TestEventStream_begins_with_what_changed_meanwhile(t *testing.T) {
+	theirs := func(f *tiergate.Flag) { f.ID, f.Set = "other."+f.Name, "other" }
+	e := engine(t, flag("kept", tiergate.Boolean, "true", theirs))
+	d := open(t, flagdapi.Config{Watcher: e, Credential: func(string) (*tiergate.Key, error) {
+		return &tiergate.Key{ID: "k", Sets: []string{"other"}}, nil
+	}})
+	if _, err := d.v2.ResolveBoolean(with(t.Context(), "x-api-key", "k"), &wirev2.ResolveBooleanRequest{FlagKey: "kept"}); err != nil {
+		t.Fatal(err)
+	}
+	step(t, e, flag("kept", tiergate.Boolean, "false", theirs), flag("elsewhere", tiergate.Boolean, "true", nil))
+	told(t, d.ready(t, "x-api-key", "k"), map[string]string{"kept": "update"})
+}
+
+// Streams of sets that there are not take nothing from others, and tell of such a set once it is there.
+func TestEventStream_of_sets_that_are_not_there(t *testing.T) {
+	e := engine(t)
+	d := open(t, flagdapi.Config{Watcher: e})
+	var late stream
+	for i := range 40 {
+		late = d.ready(t, "flagd-selector", fmt.Sprint("flagSetId=late", i))
+	}
+	s := d.ready(t)
+	all := map[string]string{}
+	for name := range e.Names(tiergate.DefaultSet) {
+		all[name] = "update"
+	}
+	step(t, e, tiergate.PutOf(&tiergate.Tier{Key: "gold", Name: "Gold", Rank: 30}))
+	told(t, s, all)
+	told(t, late, map[string]string{})
+	step(t, e, flag("f", tiergate.Boolean, "true", func(f *tiergate.Flag) { f.Set, f.ID = "late39", "late39.f" }))
+	told(t, late, map[string]string{"f": "write"})
+}
+
+// Both versions of the protocol tell the same, each in its own message.
+func TestEventStream_of_both_versions(t *testing.T) {
+	e := engine(t)
+	d := open(t, flagdapi.Config{Watcher: e})
+	v2 := d.ready(t)
+	v1, err := d.v1.EventStream(t.Context(), &wirev1.EventStreamRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := v1.Recv(); err != nil || m.Type != "provider_ready" {
+		t.Fatalf("%v, %v", m, err)
+	}
+	step(t, e, flag("late", tiergate.Boolean, "true", nil))
+	told(t, v2, map[string]string{"late": "write"})
+	m, err := v1.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"flags": map[string]any{"late": map[string]any{"type": "write"}}}
+	if diff := cmp.Diff(want, m.Data.AsMap()); m.Type != "configuration_change" || diff != "" {
+		t.Errorf("%s (-want +got):\n%s", m.Type, diff)
+	}
+}
+
 // A stream says that the provider is ready when there is something to answer from, and not
 // before: a browser then asks for all flags, once.
 func TestEventStream_before_the_first_state(t *testing.T) {

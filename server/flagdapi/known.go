@@ -1,77 +1,141 @@
 package flagdapi
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"google.golang.org/protobuf/types/known/structpb"
+	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/server"
 )
 
-// The bounds of what is named when every flag of a set may be different. What is beyond ends
-// streams instead.
 const (
-	maxNamed = 4096 // flags, in one set and in one message
-	maxSets  = 32
+	// A client that lost its stream keeps answers again before it has the next one, for five
+	// seconds or as long as it is told to wait. So a stream begins with what changed recently.
+	recently = 30 * time.Second
+	// atLeast is recently for more flags than can be named, where the stream must end, so that
+	// those who come back soon do not lose it again and again.
+	atLeast = 10 * time.Second
+	// rebegin is for how long the streams that begin may be told the same.
+	rebegin = time.Second
+	// forget is how long a set has to be gone before nobody can be missing that.
+	forget = time.Minute
 )
 
-// known knows the names of the flags that clients may keep answers about, so that all can be
-// named when a revision leaves none as it was, and those that it deletes, too. Safe for
-// concurrent use.
+// known knows the flags that clients may keep answers about: their names, so that all can be
+// named when a revision leaves none as it was, also those that it deletes, and what changed
+// recently. Safe for concurrent use.
 type known struct {
-	watcher tiergate.Watcher
-	asked   atomic.Pointer[[]string] // the sets that callers without a choice of their own ask about; in order
+	watcher tiergate.Lister
+	asked   atomic.Pointer[[]string] // the sets that callers ask about, in order
+	streams atomic.Int64
 
-	mu    sync.Mutex
-	at    tiergate.Resume            // the state that names are of
-	names map[string]map[string]bool // by set, false: deleted; nil for a set of too many
-	last  told                       // what the last stream was told: the next is mostly told the same
+	mu     sync.Mutex
+	at     tiergate.Resume    // the state that sets are of
+	sets   map[string]*listed // that a stream tells of or callers have asked about
+	groups map[string]*group  // of the streams that there are
 }
 
-type told struct {
-	from tiergate.Resume
-	sets []string
-	changes
+// A group are the streams that tell of the same sets: what is found out for one is told by all.
+type group struct {
+	chosen  []string // the sets; nil means those that callers ask about
+	streams int
+
+	to   tiergate.Resume // the state in force, which told leads to from others
+	told map[tiergate.Resume]*changes
+
+	late   *changes // what streams begin with
+	lateAt time.Time
 }
 
-// changes are what a stream is to tell.
-type changes struct {
-	to       tiergate.Resume
-	more     <-chan struct{}  // closed when there are others
-	flags    *structpb.Struct // by name; nil for none; shared, so that nobody may change it
-	subjects bool
-	keys     bool
-	many     bool // more than can be told
+func (g *group) name() string { return strings.Join(g.chosen, "\n") }
+
+// enter adds a stream of the sets that it has chosen, nil for none, to its group.
+func (k *known) enter(chosen []string) *group {
+	k.streams.Add(1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	g := &group{chosen: chosen}
+	if same := k.groups[g.name()]; same != nil {
+		g = same
+	} else {
+		if k.groups == nil {
+			k.groups = map[string]*group{}
+		}
+		k.groups[g.name()] = g
+		for _, set := range chosen {
+			k.list(set).groups++
+		}
+	}
+	g.streams++
+	return g
 }
 
-// chosen remembers that a caller has selected a set, since the stream of the same client may
-// not say so.
-func (k *known) chosen(set string, gen tiergate.Generation, key *tiergate.Key) {
-	if set == tiergate.DefaultSet || key != nil && len(key.Sets) > 0 || slices.Contains(k.sets(nil), set) || !gen.HasSet(set) {
+// leave takes a stream out of its group. What only they needed is forgotten with the last one.
+func (k *known) leave(g *group) {
+	k.streams.Add(-1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if g.streams--; g.streams > 0 {
+		return
+	}
+	delete(k.groups, g.name())
+	for _, set := range g.chosen {
+		l := k.sets[set]
+		l.groups--
+		k.drop(set, l)
+	}
+}
+
+// asks remembers that a caller asks about a set, since the stream of the same client may not say
+// so, and is to begin with what has changed by then.
+func (k *known) asks(set string, gen tiergate.Generation) {
+	if _, found := slices.BinarySearch(k.setsOf(nil), set); found || !gen.HasSet(set) {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all := k.sets(nil)
-	if slices.Contains(all, set) || len(all) > maxSets {
+	if _, found := slices.BinarySearch(k.setsOf(nil), set); found { // meanwhile
 		return
 	}
-	all = append(slices.Clone(all), strings.Clone(set))
+	set = strings.Clone(set)
+	k.list(set).asked = true
+	all := append(k.stillThere(gen), set)
 	slices.Sort(all)
 	k.asked.Store(&all)
-	if k.names != nil { // else the first stream will look
-		k.list(set)
+	if g := k.groups[""]; g != nil {
+		g.told, g.late = nil, nil
 	}
+}
+
+// stillThere returns the sets that callers ask about, without those that have been gone for long.
+func (k *known) stillThere(gen tiergate.Generation) []string {
+	now := time.Now()
+	return slices.DeleteFunc(slices.Clone(k.setsOf(nil)), func(set string) bool {
+		if set == tiergate.DefaultSet {
+			return false
+		}
+		l := k.sets[set]
+		switch {
+		case gen.HasSet(set):
+			l.gone = time.Time{}
+		case l.gone.IsZero():
+			l.gone = now
+		case now.Sub(l.gone) >= forget:
+			l.asked = false
+			k.drop(set, l)
+			return true
+		}
+		return false
+	})
 }
 
 var onlyDefault = []string{tiergate.DefaultSet}
 
-// sets returns the sets that a stream tells of.
-func (k *known) sets(chosen []string) []string {
+// setsOf returns the sets that a stream tells of.
+func (k *known) setsOf(chosen []string) []string {
 	if chosen != nil {
 		return chosen
 	}
@@ -81,151 +145,125 @@ func (k *known) sets(chosen []string) []string {
 	return onlyDefault
 }
 
-// begin returns the state in force, zero before the first, and what is closed when there is
-// another.
-func (k *known) begin(chosen []string) (tiergate.Resume, <-chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	sets := k.sets(chosen)
-	d, more := k.watcher.Since(tiergate.Resume{}, everyone(sets[0]))
-	if d.To != (tiergate.Resume{}) {
-		k.advance(d.To)
-		for _, set := range sets {
-			k.list(set)
-		}
-	}
-	return d.To, more
-}
-
 func everyone(set string) tiergate.Audience { return tiergate.Audience{Set: set, Everyone: true} }
 
-// since returns what is different between a state and the one in force.
-func (k *known) since(from tiergate.Resume, chosen []string) changes {
+// list returns a set whose names are known from now on.
+func (k *known) list(set string) *listed {
+	l := k.sets[set]
+	if l == nil {
+		if k.sets == nil {
+			k.sets = map[string]*listed{}
+		}
+		l = &listed{}
+		k.sets[set] = l
+		l.look(k.watcher.Names(set))
+	}
+	return l
+}
+
+// drop forgets a set that nobody needs.
+func (k *known) drop(set string, l *listed) {
+	if l.groups == 0 && !l.asked && set != tiergate.DefaultSet {
+		delete(k.sets, set)
+	}
+}
+
+// answered takes in that answers are of another state from now on.
+func (k *known) answered() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	sets := k.sets(chosen)
-	first, more := k.watcher.Since(from, everyone(sets[0]))
-	if k.last.from == from && k.last.to == first.To && slices.Equal(k.last.sets, sets) {
-		same := k.last.changes
-		same.more = more
-		return same
+	k.advance()
+}
+
+// advance makes all that is known that of the state in force, and returns what is closed when
+// there is another.
+func (k *known) advance() (more <-chan struct{}) {
+	d, more := k.watcher.Since(k.at, everyone(tiergate.DefaultSet))
+	if d.To == k.at {
+		return more
 	}
-	k.advance(first.To)
-	c := changes{to: first.To, more: more}
-	flags := map[string]*structpb.Value{}
-	for i, set := range sets {
-		d := first
-		if i > 0 {
-			d, _ = k.watcher.Since(from, everyone(set)) // it may be of a later state, and then tells more
+	now := time.Now()
+	k.list(tiergate.DefaultSet)
+	for set, l := range k.sets {
+		of := d
+		if set != tiergate.DefaultSet {
+			of, _ = k.watcher.Since(k.at, everyone(set)) // it may be of a later state, and then tells more
 		}
-		k.add(&c, flags, set, d)
+		if k.at == (tiergate.Resume{}) {
+			l.look(k.watcher.Names(set)) // nobody was answered about anything before
+		} else {
+			l.take(&of, k.watcher.Names(set), now)
+		}
 	}
-	if len(flags) > maxNamed {
-		c.many = true
-	} else if len(flags) > 0 {
-		c.flags = flagsOf(flags)
+	k.at = d.To
+	return more
+}
+
+// begin returns the state in force, zero before the first, what is closed when there is another,
+// and what a stream that begins has to tell.
+func (k *known) begin(g *group) (at tiergate.Resume, more <-chan struct{}, late *changes) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if more = k.advance(); k.at == (tiergate.Resume{}) {
+		return k.at, more, nil
 	}
-	k.last = told{from, sets, c}
+	if now := time.Now(); g.late == nil || g.late.to != k.at || now.Sub(g.lateAt) >= rebegin {
+		g.late, g.lateAt = k.lately(g, now), now
+	}
+	return k.at, more, g.late
+}
+
+// lately returns what changed recently.
+func (k *known) lately(g *group, now time.Time) (c *changes) {
+	for _, within := range [...]time.Duration{recently, atLeast} {
+		c = k.collect(g, func(c *changes, set string) { c.addLate(k.sets[set], now.Add(-within)) })
+		if !c.many {
+			break
+		}
+	}
 	return c
 }
 
-// add adds the difference of one set.
-func (k *known) add(c *changes, flags map[string]*structpb.Value, set string, d tiergate.Difference) {
-	c.subjects, c.keys = c.subjects || d.Subject || d.All, c.keys || d.Keys
-	for _, f := range d.Flags {
-		flags[f.Name] = kinds[f.Kind]
+// since returns what is different between a state and the one in force, and what is closed when
+// there is another.
+func (k *known) since(from tiergate.Resume, g *group) (c *changes, more <-chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	more = k.advance()
+	if g.to != k.at || g.told == nil {
+		g.to, g.told = k.at, map[tiergate.Resume]*changes{}
 	}
-	if !d.All {
-		return
+	if c = g.told[from]; c == nil {
+		c = k.collect(g, func(c *changes, set string) {
+			d, _ := k.watcher.Since(from, everyone(set)) // it may be of a later state, and then tells more
+			c.add(k.sets[set], &d)
+		})
+		g.told[from] = c
 	}
-	names := k.names[set]
-	c.many = c.many || names == nil
-	for name, there := range names {
-		kind := tiergate.FlagUpdated
-		if !there {
-			kind = tiergate.FlagDeleted
-		}
-		flags[name] = kinds[kind]
-	}
+	return c, more
 }
 
-// advance makes the names those of the state in force.
-func (k *known) advance(to tiergate.Resume) {
-	if k.at == to {
-		return
+// collect puts together what is to be told of the sets of a group.
+func (k *known) collect(g *group, add func(c *changes, set string)) *changes {
+	c := &changes{to: k.at}
+	for _, set := range k.setsOf(g.chosen) {
+		add(c, set)
 	}
-	for set, names := range k.names {
-		d, _ := k.watcher.Since(k.at, everyone(set))
-		if d.All || names == nil && len(d.Flags) > 0 {
-			k.look(set)
-			continue
-		}
-		for _, f := range d.Flags {
-			names[f.Name] = f.Kind != tiergate.FlagDeleted
-		}
-		k.shrink(set)
-	}
-	k.at = to
+	c.encode()
+	return c
 }
 
-// list begins to know a set's names.
-func (k *known) list(set string) {
-	if k.names == nil {
-		k.names = map[string]map[string]bool{}
-	}
-	if _, listed := k.names[set]; !listed && len(k.names) <= maxSets {
-		k.look(set)
-	}
-}
-
-// look looks which flags a set has. Those that it had are known as deleted: a client that was
-// not told of that may keep an answer about them.
-func (k *known) look(set string) {
-	before, now := k.names[set], map[string]bool{}
-	k.names[set] = nil
+// nextTurn is when time alone changes answers about a group's sets next; the zero time when it
+// does not, or always may.
+func (k *known) nextTurn(g *group, now time.Time) (next time.Time) {
 	gen := k.watcher.Generation()
 	if gen == nil {
-		return
+		return next
 	}
-	for d := range gen.All(&tiergate.Request{Set: set}) {
-		if now[strings.Clone(d.Flag)] = true; len(now) > maxNamed {
-			return
+	for _, set := range k.setsOf(g.chosen) {
+		if turn := server.NextTurn(gen.Steps(set), now); next.IsZero() || !turn.IsZero() && turn.Before(next) {
+			next = turn
 		}
 	}
-	for name := range before {
-		if !now[name] {
-			now[name] = false
-		}
-	}
-	k.names[set] = now
-	k.shrink(set)
-}
-
-// shrink forgets what is deleted when there is more than may be named.
-func (k *known) shrink(set string) {
-	if len(k.names[set]) <= maxNamed {
-		return
-	}
-	maps.DeleteFunc(k.names[set], func(_ string, there bool) bool { return !there })
-	if len(k.names[set]) > maxNamed {
-		k.names[set] = nil
-	}
-}
-
-// The parts of messages, shared by all.
-var (
-	kinds = map[tiergate.FlagChangeKind]*structpb.Value{
-		tiergate.FlagWritten: kindOf(tiergate.FlagWritten),
-		tiergate.FlagUpdated: kindOf(tiergate.FlagUpdated),
-		tiergate.FlagDeleted: kindOf(tiergate.FlagDeleted),
-	}
-	noFlags = flagsOf(map[string]*structpb.Value{})
-)
-
-func kindOf(kind tiergate.FlagChangeKind) *structpb.Value {
-	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"type": structpb.NewStringValue(string(kind))}})
-}
-
-func flagsOf(flags map[string]*structpb.Value) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{"flags": structpb.NewStructValue(&structpb.Struct{Fields: flags})}}
+	return next
 }

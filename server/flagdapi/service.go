@@ -24,7 +24,7 @@ const maxPooledBytes = 64 << 10
 
 // Config says what the services answer from. Only Watcher is needed.
 type Config struct {
-	Watcher tiergate.Watcher
+	Watcher tiergate.Lister
 	// AsOf says what time the state in force is of; nil means that it is never stale. It is
 	// asked for each request.
 	AsOf func() time.Time
@@ -101,8 +101,8 @@ func (s *service) choose(ctx context.Context, c *call) error {
 	}
 	c.selected = named != ""
 	c.req.Set, err = server.SetFor(named, c.req.Key)
-	if c.selected && err == nil {
-		s.known.chosen(c.req.Set, c.gen, c.req.Key)
+	if err == nil {
+		s.known.asks(c.req.Set, c.gen)
 	}
 	return err
 }

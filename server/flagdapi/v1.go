@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tiergate/tiergate"
 	wire "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v1"
@@ -99,7 +98,5 @@ func (m *answers) give(flag *wire.AnyFlag, d *tiergate.Decision) {
 }
 
 func (s *version1) EventStream(_ *wire.EventStreamRequest, to grpc.ServerStreamingServer[wire.EventStreamResponse]) error {
-	return s.follow(to.Context(), func(kind string, data *structpb.Struct) error {
-		return to.Send(&wire.EventStreamResponse{Type: kind, Data: data})
-	})
+	return s.follow(to)
 }
