@@ -11,32 +11,11 @@ import { OpenFeature, ProviderEvents } from '@openfeature/server-sdk';
 import { FlagdProvider } from '@openfeature/flagd-provider';
 import { OpenFeature as WebOpenFeature, ProviderEvents as WebEvents } from '@openfeature/web-sdk';
 import { FlagdWebProvider } from '@openfeature/flagd-web-provider';
+import { ask, fallbacks, stable } from '../../../internal/npmtest/questions.mjs';
 
 const [host, port, file] = process.argv.slice(2);
 const cases = JSON.parse(readFileSync(file, 'utf8'));
 const quiet = { error() {}, warn() {}, info() {}, debug() {} };
-
-const fallbacks = {
-  boolean: [true, false],
-  string: ['code default', 'another code default'],
-  number: [-12345, 54321.5],
-  object: [{ code: 'default' }, { another: 'code default' }],
-};
-
-const ask = (client, type, ...rest) =>
-  ({
-    boolean: () => client.getBooleanDetails(...rest),
-    string: () => client.getStringDetails(...rest),
-    number: () => client.getNumberDetails(...rest),
-    object: () => client.getObjectDetails(...rest),
-  })[type]();
-
-const stable = (value) =>
-  JSON.stringify(value, (_, v) =>
-    v && typeof v === 'object' && !Array.isArray(v)
-      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : v,
-  );
 
 let wrong = 0;
 let asked = 0;

@@ -9,31 +9,10 @@
 import { readFileSync } from 'node:fs';
 import { OpenFeature, ProviderEvents } from '@openfeature/server-sdk';
 import { FlagdProvider } from '@openfeature/flagd-provider';
+import { ask, fallbacks, stable } from '../../../../internal/npmtest/questions.mjs';
 
 const [host, port, file] = process.argv.slice(2);
 const cases = JSON.parse(readFileSync(file, 'utf8'));
-
-const fallbacks = {
-  boolean: [true, false],
-  string: ['code default', 'another code default'],
-  number: [-12345, 54321.5],
-  object: [{ code: 'default' }, { another: 'code default' }],
-};
-
-const ask = (client, type, flag, fallback, context) =>
-  ({
-    boolean: () => client.getBooleanDetails(flag, fallback, context),
-    string: () => client.getStringDetails(flag, fallback, context),
-    number: () => client.getNumberDetails(flag, fallback, context),
-    object: () => client.getObjectDetails(flag, fallback, context),
-  })[type]();
-
-const stable = (value) =>
-  JSON.stringify(value, (_, v) =>
-    v && typeof v === 'object' && !Array.isArray(v)
-      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : v,
-  );
 
 let wrong = 0;
 let asked = 0;
