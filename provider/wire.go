@@ -63,6 +63,9 @@ func (m *syncResponse) read(b []byte) error {
 		if n < 0 {
 			return fmt.Errorf("read a message: %w", protowire.ParseError(n))
 		}
+		if number > protowire.MaxValidNumber {
+			return errors.New("read a message: a field has no valid number")
+		}
 		b = b[n:]
 		if number == fieldDocument && kind == protowire.BytesType {
 			document, n := protowire.ConsumeBytes(b)
