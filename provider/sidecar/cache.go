@@ -47,7 +47,11 @@ type cache struct {
 	newest place  // the latest that it has told of
 }
 
+// newCache makes a cache of so many answers and bytes; with a negative bound it keeps nothing.
 func newCache(most int, mostBytes int64) *cache {
+	if mostBytes < 0 {
+		most = -1
+	}
 	return &cache{most: most, mostBytes: mostBytes, byKey: map[key]*list.Element{}}
 }
 
@@ -104,7 +108,7 @@ func (c *cache) put(number uint64, at place, k key, o sdk.Outcome, until time.Ti
 	}
 	c.byKey[k] = c.order.PushFront(e)
 	c.bytes += e.bytes
-	for len(c.byKey) > c.most || c.bytes > c.mostBytes {
+	for c.order.Len() > 0 && (len(c.byKey) > c.most || c.bytes > c.mostBytes) {
 		c.remove(c.order.Back())
 	}
 }

@@ -50,6 +50,18 @@ func TestCache_is_bounded(t *testing.T) {
 	}
 }
 
+// A cache with a bound that is negative keeps nothing, and says so.
+func TestCache_keeps_nothing(t *testing.T) {
+	for _, c := range []*cache{newCache(-1, 1000), newCache(1000, -1)} {
+		c.connected(place{})
+		number, keeps := c.now()
+		c.put(number, place{}, key{flag: "x"}, answerOf(10), time.Time{})
+		if keeps || len(c.byKey) != 0 {
+			t.Errorf("it keeps %d, and says %v", len(c.byKey), keeps)
+		}
+	}
+}
+
 // An answer is true only while the stream is connected and has told of nothing since the question.
 func TestCache_keeps_what_is_still_true(t *testing.T) {
 	c, k := newCache(10, 10_000), key{flag: "x"}
