@@ -4,7 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -12,11 +12,12 @@ import (
 	"github.com/tiergate/tiergate"
 )
 
-// How long, how often and how many requests look for the revision that they demand.
+// How long and how many requests wait for the revision that they demand, and how often it is
+// looked for.
 const (
 	maxWait    = 200 * time.Millisecond
+	maxWaiters = 4096 // as many as a listener has connections: one that waits costs no more than its own
 	lookEvery  = 2 * time.Millisecond
-	maxWaiters = 256
 )
 
 var (
@@ -34,7 +35,7 @@ type Revisions struct {
 	// StaleAfter is the age from which answers say that they are stale; 0 means never.
 	StaleAfter time.Duration
 
-	waiting atomic.Int32 // the requests that wait for a revision
+	lookout lookout
 }
 
 // Stale says whether answers are to say that they are.
@@ -65,8 +66,8 @@ func (s *Revisions) Demanded(ctx *fasthttp.RequestCtx, gen tiergate.Generation) 
 
 // AtLeast returns gen, or a generation that is at least at the revision that want names, as
 // clients write it, waiting for a moment if need be. Errors are Invalid for what is no revision,
-// Unavailable when we are behind, and Stale when the revision is of another history than ours,
-// of which nobody can say whether it is older.
+// Unavailable when we are behind, and Stale, at once, when the revision is of another history than
+// ours, of which nobody can say whether it is older.
 func (s *Revisions) AtLeast(ctx context.Context, want string, gen tiergate.Generation) (tiergate.Generation, error) {
 	cut := strings.LastIndexByte(want, '-')
 	rev, err := strconv.ParseInt(want[cut+1:], 10, 64)
@@ -74,46 +75,114 @@ func (s *Revisions) AtLeast(ctx context.Context, want string, gen tiergate.Gener
 		return nil, tiergate.Errorf(tiergate.Invalid, "Tiergate-Min-Revision is not a revision")
 	}
 	epoch := want[:cut]
-	if gen = s.await(ctx, gen, epoch, rev); gen != nil {
-		return gen, nil
+	if there, _ := reached(gen, epoch, rev); there != nil {
+		return there, nil
 	}
-	if now := s.Evaluator.Generation(); now == nil || !ofEpoch(now.Resume(), epoch) {
-		return nil, tiergate.Errorf(tiergate.Stale, "the demanded revision is of another history than the one in force")
+	if now, err := reached(s.Evaluator.Generation(), epoch, rev); now != nil || err != nil {
+		return now, err
 	}
-	return nil, tiergate.Errorf(tiergate.Unavailable, "the demanded revision is not in force here yet")
+	return s.await(ctx, epoch, rev)
 }
 
-func ofEpoch(r tiergate.Resume, epoch string) bool { return r.Epoch[:min(8, len(r.Epoch))] == epoch }
+// reached returns gen when it is at or past a revision, and nil when it is before. The error is for
+// a revision of another history.
+func reached(gen tiergate.Generation, epoch string, rev int64) (tiergate.Generation, error) {
+	switch r := gen.Resume(); {
+	case r.Epoch[:min(8, len(r.Epoch))] != epoch:
+		return nil, tiergate.Errorf(tiergate.Stale, "the demanded revision is of another history than the one in force")
+	case r.Rev < rev:
+		return nil, nil
+	}
+	return gen, nil
+}
 
-// await returns a generation at or past a revision, nil when none came in time or before ctx
-// ended. It looks again and again: that costs a pointer read, and only for callers that are ahead of us.
-func (s *Revisions) await(ctx context.Context, gen tiergate.Generation, epoch string, rev int64) tiergate.Generation {
-	reached := func() bool {
-		r := gen.Resume()
-		return ofEpoch(r, epoch) && r.Rev >= rev
+// await waits for a generation at or past a revision.
+func (s *Revisions) await(ctx context.Context, epoch string, rev int64) (tiergate.Generation, error) {
+	behind := tiergate.Errorf(tiergate.Unavailable, "the demanded revision is not in force here yet")
+	if !s.lookout.enter(s.Evaluator) {
+		return nil, behind
 	}
-	if reached() {
-		return gen
-	}
-	defer s.waiting.Add(-1)
-	if s.waiting.Add(1) > maxWaiters {
-		return nil
-	}
-	tick, end := time.NewTicker(lookEvery), time.NewTimer(maxWait)
-	defer tick.Stop()
+	defer s.lookout.leave()
+	end := time.NewTimer(maxWait)
 	defer end.Stop()
 	for {
-		select {
-		case <-tick.C:
-		case <-end.C:
-			return nil
-		case <-ctx.Done():
-			return nil
+		more := s.lookout.another() // before the look, so that nothing comes between
+		if gen, err := reached(s.Evaluator.Generation(), epoch, rev); gen != nil || err != nil {
+			return gen, err
 		}
-		if gen = s.Evaluator.Generation(); reached() {
-			return gen
+		select {
+		case <-more:
+		case <-end.C:
+			return nil, behind
+		case <-ctx.Done():
+			return nil, behind
 		}
 	}
+}
+
+// A lookout looks for other generations while somebody waits for one, for all of them: a look
+// costs a pointer read, and thousands of timers much more. The zero value is ready.
+type lookout struct {
+	mu      sync.Mutex
+	waiting int
+	more    chan struct{}   // closed when another generation is in force; nil while nobody looks
+	last    tiergate.Resume // of the generation that was seen last
+}
+
+// enter lets the caller wait until it leaves, and reports whether it may.
+func (l *lookout) enter(e tiergate.Evaluator) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting == maxWaiters {
+		return false
+	}
+	l.waiting++
+	if l.more == nil {
+		l.more = make(chan struct{})
+		go l.look(e)
+	}
+	return true
+}
+
+func (l *lookout) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting--
+}
+
+// another returns a channel that is closed when another generation is in force.
+func (l *lookout) another() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.more
+}
+
+// look looks again and again, until nobody waits any more.
+func (l *lookout) look(e tiergate.Evaluator) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for range tick.C {
+		if !l.saw(e.Generation().Resume()) {
+			return
+		}
+	}
+}
+
+// saw tells those who wait when the generation in force is another one, and reports whether
+// anybody waits.
+func (l *lookout) saw(now tiergate.Resume) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting == 0 {
+		l.more = nil
+		return false
+	}
+	if now != l.last {
+		l.last = now
+		close(l.more)
+		l.more = make(chan struct{})
+	}
+	return true
 }
 
 // AppendRevision appends the revision as clients see it: what Resume.Revision returns.

@@ -80,7 +80,8 @@ func (c *call) refetch(ctx *fasthttp.RequestCtx) bool {
 }
 
 // toldOf returns gen, or a later generation when an event, perhaps of another sidecar behind
-// the same address, told the caller of one that is here in a moment.
+// the same address, told the caller of one that is here in a moment. Nobody waits for one of
+// another history, such as another sidecar's of a folder.
 func (d *door) toldOf(ctx *fasthttp.RequestCtx, gen tiergate.Generation) tiergate.Generation {
 	if told := ctx.QueryArgs().Peek("flagConfigEtag"); len(told) > 0 {
 		if later, err := d.state.AtLeast(context.Background(), server.View(told), gen); err == nil {

@@ -505,6 +505,69 @@ func TestNotModified_after_an_event(t *testing.T) {
 	}
 }
 
+// Who may not ask does not wait: the places of those who wait are for callers. And who may ask no
+// longer once the revision is there gets no answer.
+func TestWaiting_is_for_those_who_may_ask(t *testing.T) {
+	evaluator := fakeOf(demo())
+	var looks, comes, next atomic.Int64 // at which look the next revision is there
+	next.Store(8)
+	evaluator.asked = func() {
+		if looks.Add(1) == comes.Load() {
+			gen := demo()
+			gen.resume.Rev = next.Load()
+			evaluator.gen.Store(gen)
+		}
+	}
+	addr := serve(t, appOf(ofrep.Config{Evaluator: evaluator, Credential: func(key string) (*tiergate.Key, error) {
+		if key == "revoked" && evaluator.gen.Load().resume.Rev < next.Load() || key == "good" {
+			return &tiergate.Key{ID: key, TeamID: "acme"}, nil
+		}
+		return nil, tiergate.Errorf(tiergate.Unauthorized, "no")
+	}}))
+	ask := func(key string, demands bool) answer {
+		rev := fmt.Sprint("01234567-", next.Load())
+		if looks.Store(0); demands {
+			return exchange(t, addr, post(flags+"/on", "{}", quiet, "X-API-Key: "+key, "Tiergate-Min-Revision: "+rev), 1)[0]
+		}
+		return exchange(t, addr, post(flags+"?flagConfigEtag="+rev, "{}", quiet, "X-API-Key: "+key), 1)[0]
+	}
+	for _, demands := range []bool{true, false} {
+		if got := ask("bad", demands); got.status != 401 || looks.Load() != 1 {
+			t.Errorf("a bad key, demanding: %v: %d after %d looks", demands, got.status, looks.Load())
+		}
+	}
+	comes.Store(4)
+	for _, demands := range []bool{true, false} {
+		if got := ask("good", demands); got.status != 200 || got.header.Get("Tiergate-Revision") != fmt.Sprint("01234567-", next.Load()) {
+			t.Errorf("a good key, demanding: %v: %d at %s", demands, got.status, got.header.Get("Tiergate-Revision"))
+		}
+		next.Add(1)
+		if got := ask("revoked", demands); got.status != 401 {
+			t.Errorf("a key that was revoked meanwhile, demanding: %v: %d", demands, got.status)
+		}
+		next.Add(1)
+	}
+}
+
+// Nobody waits for a revision of another history, such as another process's of a folder: it may
+// never come, and what is in force may be newer.
+func TestWaiting_is_not_for_another_history(t *testing.T) {
+	evaluator := fakeOf(demo())
+	var looks atomic.Int32
+	evaluator.asked = func() { looks.Add(1) }
+	addr := serve(t, appOf(ofrep.Config{Evaluator: evaluator}))
+	for request, want := range map[string]int{
+		post(flags+"?flagConfigEtag=fedcba98-1", "{}", quiet):                200,
+		post(flags, "{}", quiet, "Tiergate-Min-Revision: fedcba98-1"):        412,
+		post(flags+"/on", "{}", quiet, "Tiergate-Min-Revision: fedcba98-99"): 412,
+	} {
+		looks.Store(0)
+		if got := exchange(t, addr, request, 1)[0]; got.status != want || looks.Load() > 2 {
+			t.Errorf("%.80s: %d after %d looks", request, got.status, looks.Load())
+		}
+	}
+}
+
 // Answers that time alone or luck may change say for how long they may be kept; others hold
 // until the next revision and say nothing.
 func TestCacheControl(t *testing.T) {

@@ -79,29 +79,40 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, name []byte) bool {
 		fail(ctx, fasthttp.StatusServiceUnavailable, tiergate.ProviderNotReady, "the flags have not been loaded yet")
 		return false
 	}
-	gen, status, detail := d.state.Demanded(ctx, c.gen)
-	if c.gen = gen; gen == nil {
-		fail(ctx, status, tiergate.General, detail)
+	c.req = tiergate.Request{Flag: server.View(name)}
+	if !d.admit(ctx, c) || !d.await(ctx, c) || !c.selectSet(ctx) {
 		return false
 	}
-	if len(name) == 0 {
-		c.gen = d.toldOf(ctx, c.gen)
-	}
-	c.req = tiergate.Request{Now: d.cfg.Now(), Flag: server.View(name)}
-	if d.cfg.Credential != nil && !d.admit(ctx, c) {
-		return false
-	}
-	if !c.selectSet(ctx) {
-		return false
-	}
+	c.req.Now = d.cfg.Now()
 	c.stale = d.state.Stale(c.req.Now)
 	c.resume = c.gen.Resume()
 	c.begin(ctx)
 	return c.readContext(ctx, body)
 }
 
+// await puts the generation into c that the request demands, or of which an event told its caller.
+// Nobody waits for it who may not ask; and who may no longer when it is there gets no answer.
+func (d *door) await(ctx *fasthttp.RequestCtx, c *call) bool {
+	gen, status, detail := d.state.Demanded(ctx, c.gen)
+	if gen == nil {
+		fail(ctx, status, tiergate.General, detail)
+		return false
+	}
+	if len(c.req.Flag) == 0 {
+		gen = d.toldOf(ctx, gen)
+	}
+	if gen == c.gen {
+		return true
+	}
+	c.gen = gen
+	return d.admit(ctx, c)
+}
+
 // admit finds out who asks.
 func (d *door) admit(ctx *fasthttp.RequestCtx, c *call) bool {
+	if d.cfg.Credential == nil {
+		return true
+	}
 	key, status, detail := server.Admit(ctx, d.cfg.Credential)
 	if status == 0 {
 		c.req.Key = key
