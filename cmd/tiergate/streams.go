@@ -18,7 +18,7 @@ import (
 // streamOptions are about the streams of events that tell OFREP clients of changes.
 type streamOptions struct {
 	MaxStreams int    `help:"Most event streams of OFREP clients at once; 0 tells clients of none." default:"10000"`
-	StreamKey  string `help:"File with the key that signs the URLs of event streams, shared by sidecars behind one address; by default a random one in the data directory." placeholder:"FILE"`
+	StreamKey  string `help:"File with the key that signs the URLs of event streams, shared by sidecars behind one address, which then tell of each change twice; by default a random one in the data directory." placeholder:"FILE"`
 }
 
 func (o streamOptions) check() error {
@@ -37,7 +37,9 @@ func openStreams(r *replica, o streamOptions, dataDir, auth string) (*ofrep.Stre
 	if err != nil {
 		return nil, err
 	}
-	return ofrep.NewStreams(ofrep.StreamConfig{Watcher: r.engine, Secret: secret, Key: keyByID(auth, r), Most: o.MaxStreams}), nil
+	return ofrep.NewStreams(ofrep.StreamConfig{
+		Watcher: r.engine, Secret: secret, Shared: o.StreamKey != "", Key: keyByID(auth, r), Most: o.MaxStreams,
+	}), nil
 }
 
 const (

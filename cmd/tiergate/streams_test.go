@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/postgres/pgtest"
@@ -104,6 +105,33 @@ func TestSidecar_streams_events(t *testing.T) {
 	none.waitReady(t)
 	if url := none.streamURL(t); url != "" {
 		t.Errorf("without streams an answer tells of %s", url)
+	}
+}
+
+// Where sidecars share a key, what one tells it tells once more: a client may have asked another one
+// that was behind.
+func TestSidecar_with_a_shared_key_tells_twice(t *testing.T) {
+	flags, key := folderOf(t, oneFlag), save(t, t.TempDir(), "key", bytes.Repeat([]byte("k"), 32))
+	p := launch(t, dataDir(t), "sidecar", "--source", "file:"+flags, "--stream-key", key)
+	p.waitReady(t)
+	lines := p.listen(t, p.streamURL(t))
+	save(t, flags, "flags.json", []byte(strings.Replace(oneFlag, `"a": 1`, `"a": 2`, 1)))
+	late, last := time.After(20*time.Second), ""
+	for {
+		select {
+		case line, open := <-lines:
+			id, is := strings.CutPrefix(line, "id: ")
+			switch {
+			case !open:
+				t.Fatal("the stream ends")
+			case is && id == last:
+				return
+			case is:
+				last = id
+			}
+		case <-late:
+			t.Fatalf("%q is told only once", last)
+		}
 	}
 }
 

@@ -505,6 +505,35 @@ func TestNotModified_after_an_event(t *testing.T) {
 	}
 }
 
+// Of two sidecars behind one address one is behind, for longer than a request waits. A client that
+// the other one told, and that asks this one, gets the older answer, and after that the newer one:
+// it is told once more, and then has its answer confirmed.
+func TestEvents_make_up_for_a_sidecar_that_is_behind(t *testing.T) {
+	ahead, behind := engine(t), engine(t)
+	share := func(e *evaluator.Engine) string {
+		return serve(t, appOf(ofrep.Config{Evaluator: e, Streams: streamsOf(t, ofrep.StreamConfig{Watcher: e, Shared: true})}))
+	}
+	here, there := share(ahead), share(behind)
+	uri, tag := streamOf(t, there, `{}`)
+	page := listenTo(t, here, uri)
+	asks := func() answer {
+		got := exchange(t, there, post(flags+"?flagConfigEtag="+page.next().Etag, `{}`, "If-None-Match: "+tag), 1)[0]
+		tag = got.header.Get("ETag")
+		return got
+	}
+	put(t, ahead, aFlag(8))
+	if got := asks(); got.status != 200 || got.header.Get("Tiergate-Revision") != "01234567-7" {
+		t.Errorf("the one that is behind answers %d at %s", got.status, got.header.Get("Tiergate-Revision"))
+	}
+	put(t, behind, aFlag(8))
+	if got := asks(); got.status != 200 || got.header.Get("Tiergate-Revision") != "01234567-8" {
+		t.Errorf("told once more, it asks and gets %d at %s", got.status, got.header.Get("Tiergate-Revision"))
+	}
+	if got := exchange(t, there, post(flags+"?flagConfigEtag=01234567-8", `{}`, "If-None-Match: "+tag), 1)[0]; got.status != 304 {
+		t.Errorf("who has the newest answer gets %d", got.status)
+	}
+}
+
 // Who may not ask does not wait: the places of those who wait are for callers. And who may ask no
 // longer once the revision is there gets no answer.
 func TestWaiting_is_for_those_who_may_ask(t *testing.T) {

@@ -102,8 +102,11 @@ type stream struct {
 	step string          // the step of the clock that it was told of
 	more <-chan struct{} // closed when there may be something to tell; nil while it waits to be looked at
 
+	last []byte // the event that is to be told again; nil for none
+
 	// What comes next; zero times never come.
 	look  time.Time // at changes
+	again time.Time // that event
 	turn  time.Time // of the clock, for a set whose answers depend on it
 	beat  time.Time // when the client is shown that it is still connected
 	until time.Time // when it may not listen any more
@@ -144,7 +147,7 @@ func (s *Streams) follow(c net.Conn, p pass, head []byte) {
 // next is when something is to be done unless there is something to tell before.
 func (st *stream) next() time.Time {
 	next := st.beat
-	for _, t := range [...]time.Time{st.look, st.turn, st.until} {
+	for _, t := range [...]time.Time{st.look, st.again, st.turn, st.until} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -158,7 +161,10 @@ func (st *stream) act(now time.Time) bool {
 		return false
 	}
 	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	if (due(st.look) || due(st.turn)) && !st.tell(now) {
+	if (due(st.look) || due(st.again) || due(st.turn)) && !st.tell(now) {
+		return false
+	}
+	if due(st.again) && !st.tellAgain(now) { // and nothing newer was told just now
 		return false
 	}
 	return !due(st.beat) || !listen.Gone(st.conn) && st.write([]byte(":\n\n"))
@@ -214,9 +220,9 @@ func (st *stream) follows(now time.Time) bool {
 	return st.step != before
 }
 
-// send sends the event that something has changed. Its id is the place, so that it is the same
-// at each sidecar and after a restart. When it is no more than the definitions of some flags, it
-// names them to who follows for everyone, and needs to ask for those only.
+// send sends the event that something has changed. Its id is the place, which is the same at each
+// sidecar on one Postgres, and after a restart. When it is no more than the definitions of some
+// flags, it names them to who follows for everyone, and needs to ask for those only.
 func (st *stream) send(at *onePlace, d *tiergate.Difference, now time.Time) bool {
 	b := append(append(make([]byte, 0, 192), "id: "...), at.revision...)
 	if st.step != "" {
@@ -224,11 +230,27 @@ func (st *stream) send(at *onePlace, d *tiergate.Difference, now time.Time) bool
 	}
 	b = server.AppendString(append(b, "\nevent: message\ndata: {\"type\":\"refetchEvaluation\",\"etag\":"...), at.revision)
 	b = strconv.AppendInt(append(b, `,"lastModified":`...), at.since, 10)
+	unnamed := len(b)
 	if st.pass.audience.Everyone && !d.All && !d.Subject && len(d.Flags) <= mostNamed {
 		b = appendFlags(b, d.Flags)
 	}
+	b = append(b, "}\n\n"...)
 	st.told = now
-	return st.write(append(b, "}\n\n"...))
+	if st.cfg.Shared {
+		again := b
+		if st.last != nil { // which is not told again: this one is for both
+			again = append(b[:unnamed:unnamed], "}\n\n"...)
+		}
+		st.last, st.again = again, now.Add(retell)
+	}
+	return st.write(b)
+}
+
+// tellAgain sends the event that was sent last, and reports whether the stream goes on.
+func (st *stream) tellAgain(now time.Time) bool {
+	b := st.last
+	st.last, st.again, st.told = nil, time.Time{}, now
+	return st.write(b)
 }
 
 func appendFlags(b []byte, flags []tiergate.FlagChange) []byte {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,14 +24,14 @@ import (
 type history struct {
 	mu       sync.Mutex
 	at       tiergate.Resume
-	concerns []string // by revision, whom each concerned: a user, or "" for all
+	concerns []string // by revision, whom each concerned: a user, "" for all, or "flag " and a name
 	steps    tiergate.ClockStep
 	more     chan struct{}
 }
 
 func newHistory() *history { return &history{more: make(chan struct{})} }
 
-// next puts another generation in force, which concerns a user, or all for "".
+// next puts another generation in force, which concerns a user, all for "", or a flag.
 func (h *history) next(user string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -50,7 +51,11 @@ func (h *history) Since(from tiergate.Resume, a tiergate.Audience) (tiergate.Dif
 		d.All = true
 	default:
 		for _, user := range h.concerns[from.Rev:] {
-			d.Subject = d.Subject || user == "" || user == a.UserID
+			name, flag := strings.CutPrefix(user, "flag ")
+			if flag {
+				d.Flags = append(d.Flags, tiergate.FlagChange{Name: name})
+			}
+			d.Subject = d.Subject || !flag && (user == "" || user == a.UserID)
 		}
 	}
 	return d, h.more
@@ -83,6 +88,7 @@ func (m moment) Resume() tiergate.Resume            { return m.at }
 // An event is what came on a stream: an event, or a heartbeat without an id.
 type event struct {
 	id, etag string
+	flags    []string
 	after    time.Duration // since the stream began
 }
 
@@ -119,9 +125,12 @@ func (c *client) listen() *client {
 			case "id":
 				e.id = value
 			case "data":
-				var data struct{ Type, Etag string }
+				var data struct {
+					Type, Etag string
+					Flags      []string
+				}
 				if json.Unmarshal([]byte(value), &data) == nil && data.Type == "refetchEvaluation" {
-					e.etag = data.Etag
+					e.etag, e.flags = data.Etag, data.Flags
 				}
 			case ":":
 				e = event{id: "beat"}
@@ -228,14 +237,9 @@ func TestStream_tells_of_many_changes_once(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(2 * coalesce)
-		synctest.Wait()
 		var last event
 		n := 0
-		for len(c.events) > 0 {
-			e := <-c.events
-			if e.id == "beat" {
-				continue
-			}
+		for _, e := range c.all() {
 			if since := e.after - last.after; n > 0 && since < coalesce {
 				t.Errorf("two events are %s apart", since)
 			}
@@ -247,6 +251,91 @@ func TestStream_tells_of_many_changes_once(t *testing.T) {
 		}
 		if n < 2 || n > 11 || last.id != "01234567-1001" {
 			t.Errorf("a second of changes: %d events, the last is %s", n, last.id)
+		}
+	})
+}
+
+// all returns the events so far, without heartbeats.
+func (c *client) all() (told []event) {
+	synctest.Wait()
+	for len(c.events) > 0 {
+		if e := <-c.events; e.id != "beat" {
+			told = append(told, e)
+		}
+	}
+	return told
+}
+
+// Behind an address that sidecars share, a client that was told may have asked one that is behind:
+// it is told once more. What was told of something newer meanwhile is enough.
+func TestStream_tells_once_more_where_sidecars_share_an_address(t *testing.T) {
+	bubble(t, StreamConfig{Shared: true}, func(t *testing.T, h *history, s *Streams) {
+		alice, bob := connect(s, at("01234567-1", "alice")).listen(), connect(s, at("01234567-1", "bob")).listen()
+		synctest.Wait()
+		h.next("alice")
+		time.Sleep(time.Hour)
+		first := alice.all()
+		if len(first) != 2 || first[0].id != "01234567-2" || first[1].id != first[0].id || first[1].etag != first[0].etag || first[1].after-first[0].after != retell {
+			t.Errorf("she is told %+v", first)
+		}
+		h.next("alice")
+		time.Sleep(retell / 2)
+		h.next("alice")
+		time.Sleep(time.Hour)
+		alice.expect(t, "a change while the one before was to be told again", "01234567-3", "01234567-4", "01234567-4")
+		bob.expect(t, "changes of hers")
+	})
+}
+
+// However changes fall, two events are never close, each is told twice at most, and the newest twice.
+func TestStream_tells_once_more_without_haste(t *testing.T) {
+	bubble(t, StreamConfig{Shared: true}, func(t *testing.T, h *history, s *Streams) {
+		c := connect(s, at("01234567-1", "alice")).listen()
+		synctest.Wait()
+		for i := range 300 {
+			h.next([]string{"", "bob"}[i%2])
+			time.Sleep(time.Duration(i) * 17 * time.Millisecond % (retell + coalesce))
+		}
+		h.next("")
+		time.Sleep(time.Hour)
+		told, times := c.all(), map[string]int{}
+		for i, e := range told {
+			if times[e.id]++; i > 0 && e.after-told[i-1].after < coalesce {
+				t.Errorf("%s comes %s after the event before", e.id, e.after-told[i-1].after)
+			}
+		}
+		for id, n := range times {
+			if newest := id == "01234567-302"; n > 2 || newest && n != 2 {
+				t.Errorf("%s is told %d times", id, n)
+			}
+		}
+		if len(times) < 100 || len(told) < len(times)+10 {
+			t.Errorf("%d events of %d places", len(told), len(times))
+		}
+	})
+}
+
+// What is told again names the flags that it named, unless it stands for an event before it, which
+// is not told again.
+func TestStream_names_flags_once_more(t *testing.T) {
+	bubble(t, StreamConfig{Shared: true}, func(t *testing.T, h *history, s *Streams) {
+		everyone := at("01234567-1", "")
+		everyone.audience.Everyone = true
+		c := connect(s, everyone).listen()
+		synctest.Wait()
+		h.next("flag a")
+		time.Sleep(time.Minute)
+		h.next("flag b")
+		time.Sleep(retell / 2)
+		h.next("flag c")
+		time.Sleep(time.Minute)
+		var named []string
+		for _, e := range c.all() {
+			named = append(named, fmt.Sprint(e.id, e.flags))
+		}
+		want := []string{"01234567-2[a]", "01234567-2[a]", "01234567-3[b]", "01234567-4[c]", "01234567-4[]"}
+		if !slices.Equal(named, want) {
+			t.Errorf("it is told %v, want %v", named, want)
 		}
 	})
 }

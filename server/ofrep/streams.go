@@ -22,6 +22,10 @@ const (
 	// told at one moment is spread over it, or over longer when they are many.
 	coalesce = 100 * time.Millisecond
 
+	// A client that is told may ask a sidecar that is behind the one that told it, gets what is in
+	// force there, and asks again only when it is told again. Where sidecars share an address …
+	retell = 2 * time.Second // … its newest event is told once more so long after
+
 	// Clients come back at a moment of their own in this time when a stream ends.
 	soonestRetry, latestRetry = 1000, 3000 // milliseconds
 
@@ -40,6 +44,8 @@ type StreamConfig struct {
 	// Secret signs what the URL of a stream says about its client, 32 bytes or more. Sidecars
 	// behind one address share it.
 	Secret []byte
+	// Shared says that other sidecars behind the same address have the secret too.
+	Shared bool
 	// Key returns the API key of an id while it may be used, and else an error as a Resolver
 	// does; it is asked again while a stream lasts. nil means that nobody needs a key.
 	Key func(id string) (*tiergate.Key, error)
