@@ -6,6 +6,8 @@
 // policies, watched. It knows the interfaces of the root package and flag files; it knows
 // neither Postgres nor the evaluator.
 //
+// The secrets in a data directory, or in files that operators give, are read and made in key.go.
+//
 // What is on disk, and against what it protects, is told in files.go. The files tiers.yaml
 // and teams.yaml in testdata/folder show every key that the file source reads.
 package syncer

@@ -1,18 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/tiergate/tiergate/server/ofrep"
+	syncer "github.com/tiergate/tiergate/sync"
 )
 
 // streamOptions are about the streams of events that tell OFREP clients of changes.
@@ -42,81 +34,18 @@ func openStreams(r *replica, o streamOptions, dataDir, auth string) (*ofrep.Stre
 	}), nil
 }
 
-const (
-	streamKeyName = "stream.key"
-	minStreamKey  = 32 // bytes
-	maxStreamKey  = 4096
-)
+const streamKeyName = "stream.key"
 
 // streamSecret reads the key in file, or else the data directory's own, which it makes when there
 // is none: a sidecar that starts again accepts what it gave out before.
-func streamSecret(file, dataDir string) ([]byte, error) {
+func streamSecret(file, dataDir string) (secret []byte, err error) {
 	if file != "" {
-		return readSecret(file, 0, 0o022) // perhaps a symbolic link, as mounted secrets are
+		secret, err = syncer.ReadSecret(file)
+	} else {
+		secret, err = syncer.OwnSecret(dataDir, streamKeyName)
 	}
-	path := filepath.Join(dataDir, streamKeyName)
-	secret, err := readSecret(path, syscall.O_NOFOLLOW, 0o077)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeSecret(path); err != nil {
-			return nil, fmt.Errorf("make the key of event streams: %w", err)
-		}
-		return readSecret(path, syscall.O_NOFOLLOW, 0o077)
-	}
-	return secret, err
-}
-
-// readSecret reads a key of event streams from a file that nobody may open as forbidden says.
-func readSecret(path string, flag int, forbidden fs.FileMode) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|flag, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read the key of event streams: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read the key of event streams: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&forbidden != 0 {
-		return nil, fmt.Errorf("the key of event streams %s must be a regular file without the permissions %#o, and has mode %s", path, forbidden, info.Mode())
-	}
-	secret, err := io.ReadAll(io.LimitReader(f, maxStreamKey+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the key of event streams %s: %w", path, err)
-	}
-	secret = bytes.TrimRight(secret, "\r\n")
-	if len(secret) < minStreamKey || len(secret) > maxStreamKey {
-		return nil, fmt.Errorf("the key of event streams %s must hold %d to %d bytes, and holds %d", path, minStreamKey, maxStreamKey, len(secret))
 	}
 	return secret, nil
-}
-
-// makeSecret makes a random key that is whole when it is there.
-func makeSecret(path string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	aside, err := os.CreateTemp(dir, streamKeyName+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(aside.Name()) // which it is not called any more when all went well
-	defer aside.Close()
-	material := make([]byte, minStreamKey)
-	_, _ = rand.Read(material) // never fails: crypto/rand ends the program instead
-	if _, err := aside.WriteString(hex.EncodeToString(material) + "\n"); err != nil {
-		return err
-	}
-	if err := aside.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(aside.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
