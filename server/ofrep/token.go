@@ -16,8 +16,9 @@ import (
 
 // A page's EventSource can send no header, so that the URL of a stream says who listens. Its
 // token is a pass: signed, so that nobody can make one or change one; readable, so that it holds
-// nothing that its holder did not say. It is the same for the same question during one step of
-// the clock, and so are the entity tags that cover it.
+// no secret, but the ids that its holder named, those of its API key and of the key's team, and
+// the place of the answer that it came with. It is the same for the same question at the same
+// place during one step of the clock, and so are the entity tags that cover it.
 const (
 	passVersion = 1
 
@@ -37,7 +38,7 @@ var tokenText = base64.RawURLEncoding.Strict()
 type pass struct {
 	audience tiergate.Audience
 	key      string // the id of the API key that it was given for; "" for none
-	place    string // where the answer was that it came with; see place
+	place    string // where the answer was that it came with; see appendPlace
 	expires  int64  // seconds of Unix time
 }
 

@@ -106,31 +106,35 @@ func TestToken_that_was_tampered_with_is_refused(t *testing.T) {
 	refused("one without a signature", []byte(base64.RawURLEncoding.EncodeToString(unsigned)))
 }
 
-// The same question has the same token for as long as its step lasts, and a new one long before
-// the old one expires; the steps of subjects begin at different times.
+// The same question has the same token for as long as its step lasts and no revision comes, and a
+// new one long before the old one expires; the steps of subjects begin at different times.
 func TestToken_is_the_same_during_a_step(t *testing.T) {
 	ends := map[int64]bool{}
 	for _, user := range []string{"", "alice", "bob", "carol", "dave", "ivan"} {
-		subject, _ := appendSubject(nil, &tiergate.Request{Set: "default", UserID: user}, false)
+		req := tiergate.Request{Set: "default", UserID: user}
 		const begin = 1_800_000_000
-		first, changes := expiryOf(subject, begin), 0
+		token := func(now int64, place string) string {
+			return string(tokenFor(testSecret, &req, place, time.Unix(now, 0)))
+		}
+		seen, last := map[string]bool{}, ""
 		for now := int64(begin); now < begin+2*passStep; now += 60 {
-			switch next := expiryOf(subject, now); {
-			case next == first:
-			case next == first+passStep:
-				first = next
-				changes++
-			default:
-				t.Fatalf("%s: the expiry changes from %d to %d", user, first, next)
+			next := token(now, "01234567-7")
+			if next != last && seen[next] {
+				t.Fatalf("%s: a token comes back after %d s", user, now-begin)
 			}
-			if left := first - now; left <= passStep || left > 2*passStep {
+			seen[next], last = true, next
+			p, _ := testSecret.read([]byte(next))
+			if left := p.expires - now; left <= passStep || left > 2*passStep {
 				t.Fatalf("%s: it expires in %d s", user, left)
 			}
+			ends[p.expires%passStep] = true
 		}
-		if changes != 2 {
-			t.Errorf("%s: the expiry changes %d times in two steps", user, changes)
+		if len(seen) != 3 {
+			t.Errorf("%s: there are %d tokens in two steps, which meet three", user, len(seen))
 		}
-		ends[first%passStep] = true
+		if token(begin, "01234567-8") == token(begin, "01234567-7") {
+			t.Errorf("%s: two revisions have one token", user)
+		}
 	}
 	if len(ends) != 6 {
 		t.Errorf("six subjects' passes expire at %d different times", len(ends))
