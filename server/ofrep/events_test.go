@@ -625,15 +625,32 @@ func TestCacheControl(t *testing.T) {
 	}
 }
 
-// Whatever is asked of the stream's address, there is no panic and no 500.
+// Whatever is asked of the stream's address, there is no panic and no 500; and who has a token gets
+// its stream, whatever it says that it was told last.
 func FuzzStreamRequest(f *testing.F) {
 	e := engine(f)
 	streams := ofrep.NewStreams(ofrep.StreamConfig{Watcher: e, Secret: []byte(streamSecret)})
 	handler := appOf(ofrep.Config{Evaluator: e, Streams: streams}).Server().Handler
-	f.Add("token=AQA", "01234567-7")
-	f.Add("token=%00&token=x", "\x00")
-	f.Add("", "@")
-	f.Fuzz(func(t *testing.T, query, last string) {
+	var asked fasthttp.RequestCtx
+	fill(&asked, flags)
+	handler(&asked)
+	_, rest, _ := strings.Cut(string(asked.Response.Body()), "/ofrep/v1/sse?")
+	valid, _, ok := strings.Cut(rest, `"`)
+	if !ok {
+		f.Fatalf("no stream is told of: %s", asked.Response.Body())
+	}
+	for _, last := range []string{"", "01234567-7", "01234567-6@12", "\x00", "@", "a\r\nb: c", strings.Repeat("x", 200)} {
+		f.Add(true, "", last)
+		f.Add(true, "x=%00&token=x", last)
+		f.Add(false, valid, last)
+	}
+	f.Add(false, "token=AQA", "01234567-7")
+	f.Add(false, "token=%00&token=x", "\x00")
+	f.Add(false, "", "@")
+	f.Fuzz(func(t *testing.T, signed bool, query, last string) {
+		if signed { // the first of two tokens counts
+			query = valid + "&" + query
+		}
 		var req fasthttp.Request
 		req.Header.SetRequestURI("/ofrep/v1/sse?" + query)
 		req.Header.SetHost("localhost")
@@ -641,8 +658,9 @@ func FuzzStreamRequest(f *testing.F) {
 		var ctx fasthttp.RequestCtx
 		ctx.Init(&req, nil, nil)
 		handler(&ctx)
-		if status := ctx.Response.StatusCode(); status != 401 && status != 404 && status != 400 {
-			t.Errorf("%d %s", status, ctx.Response.Body())
+		status, opened := ctx.Response.StatusCode(), ctx.Hijacked()
+		if signed && !opened && status != 400 || opened != (status == 200) || !opened && status != 401 && status != 404 && status != 400 {
+			t.Errorf("%d %s, a stream: %v", status, ctx.Response.Body(), opened)
 		}
 	})
 }

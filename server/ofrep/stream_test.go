@@ -559,6 +559,53 @@ func TestStream_follows_the_clock(t *testing.T) {
 	})
 }
 
+// FuzzPlace lets a client come back from whatever it says that it was told last: it is told of the
+// newest state, unless that is the one, and nothing that it said is told to it.
+func FuzzPlace(f *testing.F) {
+	s := NewStreams(StreamConfig{Watcher: newHistory(), Secret: []byte("0123456789abcdef0123456789abcdef"), Shared: true})
+	h := s.cfg.Watcher.(*history)
+	h.next("")
+	h.next("bob")
+	for rev := range int64(2) {
+		s.places.tell(tiergate.Resume{Epoch: "0123456789abcdef", Rev: rev + 1}, time.Now())
+	}
+	for _, place := range []string{"", "01234567-2", "01234567-1", "01234567-1@", "@", "01234567-2@7", "fedcba98-2", "\n", "\x00", "01234567-99"} {
+		f.Add(place, "alice")
+		f.Add(place, "bob")
+	}
+	f.Fuzz(func(t *testing.T, place, user string) {
+		var told recorder
+		st := stream{Streams: s, conn: &told, pass: at(place, user)}
+		if !st.tell(time.Now()) || st.more == nil {
+			t.Fatal("the stream ends")
+		}
+		revision, step, _ := strings.Cut(place, "@")
+		current := revision == "01234567-2" || revision == "01234567-1" && user != "bob"
+		if got := string(told.text); (got != "") != (!current || step != "") {
+			t.Errorf("from %q %s is told %q", place, user, got)
+		}
+		if st.last != nil && !st.tellAgain(time.Now()) {
+			t.Fatal("the stream ends")
+		}
+		const newest = "id: 01234567-2\nevent: message\ndata: {\"type\":\"refetchEvaluation\",\"etag\":\"01234567-2\",\"lastModified\":"
+		if all := string(told.text); all != "" && (!strings.HasPrefix(all, newest) || strings.Count(all, newest) != 2 || strings.Count(all, "\n") != 8) {
+			t.Errorf("from %q %s is told %q", place, user, all)
+		}
+	})
+}
+
+// A recorder is a connection that keeps what is written.
+type recorder struct {
+	net.Conn
+	text []byte
+}
+
+func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
+func (r *recorder) Write(b []byte) (int, error) {
+	r.text = append(r.text, b...)
+	return len(b), nil
+}
+
 // There are as many streams as are allowed.
 func TestStreams_are_bounded(t *testing.T) {
 	bubble(t, StreamConfig{Most: 2}, func(t *testing.T, h *history, s *Streams) {
