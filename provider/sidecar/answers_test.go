@@ -257,10 +257,12 @@ func TestProvider_without_an_event_stream(t *testing.T) {
 	}
 }
 
-// The API key and the set go with every question, and the key with nothing else.
+// The API key and the set go with every question, and the key with nothing else: the address of an
+// event stream has a token of its own.
 func TestProvider_says_who_asks(t *testing.T) {
 	f := newFake(t)
-	_, c := provider(t, f.url, sidecar.Options{Key: "tg_dev_1", Set: "shop"})
+	p, c := provider(t, f.url, sidecar.Options{Key: "tg_dev_1", Set: "shop"})
+	following(t, p)
 	ask(t, c, "x", "alice")
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,6 +270,136 @@ func TestProvider_says_who_asks(t *testing.T) {
 		if h.Get("Authorization") != "Bearer tg_dev_1" || h.Get("Flagd-Selector") != "flagSetId=shop" || h.Get("Content-Type") != "application/json" {
 			t.Errorf("a question has the header %v", h)
 		}
+	}
+	if len(f.opened) != 1 || strings.Contains(f.opened[0], "tg_dev_1") {
+		t.Errorf("the event stream was asked for with %q", f.opened)
+	}
+}
+
+// However many questions are not answered, the sidecar is looked at once a second: with an event
+// stream, without one, and while it has no room for one.
+func TestProvider_looks_at_a_busy_sidecar_once_a_second(t *testing.T) {
+	for name, prepare := range map[string]func(*fake){
+		"stream": func(*fake) {}, "no_stream": func(f *fake) { f.events = nil }, "no_room": func(f *fake) { f.full = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			prepare(f)
+			f.answer(func(w http.ResponseWriter, flag string) bool {
+				if flag == "busy" {
+					w.WriteHeader(http.StatusTooManyRequests)
+				}
+				return flag == "busy"
+			})
+			began := time.Now()
+			p, c := provider(t, f.url, sidecar.Options{})
+			if name == "stream" {
+				following(t, p)
+			}
+			await(t, "it has been looked at for what was asked", func() bool {
+				ask(t, c, "busy", "alice")
+				return f.asked("busy") > 200 && f.asked("") > 1
+			})
+			if n, most := f.asked(""), 2+int(time.Since(began)/time.Second); n > most {
+				t.Errorf("after %v and %d questions it was looked at %d times", time.Since(began), f.asked("busy"), n)
+			}
+			if c.State() != openfeature.ReadyState {
+				t.Errorf("the state is %s", c.State())
+			}
+		})
+	}
+}
+
+// What a look at the sidecar finds is told once: then it is enough that nothing has changed.
+func TestProvider_looks_cost_little(t *testing.T) {
+	f := newFake(t)
+	p, err := sidecar.New(f.url, sidecar.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.LookEvery(20 * time.Millisecond)
+	c := clientOf(t, p)
+	following(t, p)
+	ask(t, c, "x", "alice")
+	await(t, "ten looks found nothing new", func() bool { return f.known() >= 10 })
+	if n := f.asked("") - f.known(); n > 2 { // one may be under way
+		t.Errorf("everything was told %d times", n)
+	}
+	if d := ask(t, c, "x", "alice"); d.Reason != openfeature.CachedReason {
+		t.Errorf("what is kept: %+v", d)
+	}
+}
+
+// While the sidecar says that its own data are old, the provider is STALE and says so of what it
+// has kept, which goes on; once they are new it is READY, and what was kept is as it was.
+func TestProvider_a_sidecar_whose_data_are_old(t *testing.T) {
+	f := newFake(t)
+	f.age(true)
+	p, err := sidecar.New(f.url, sidecar.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.LookEvery(20 * time.Millisecond)
+	c := clientOf(t, p) // is initialized all the same
+	following(t, p)
+	tells := func(state openfeature.State) {
+		t.Helper()
+		await(t, "the SDK says "+string(state), func() bool { return c.State() == state })
+	}
+	tells(openfeature.StaleState)
+	f.age(false)
+	tells(openfeature.ReadyState)
+	ask(t, c, "x", "alice")
+	for range 3 {
+		f.age(true)
+		tells(openfeature.StaleState)
+		if d := ask(t, c, "x", "alice"); !d.Value || d.Reason != openfeature.CachedReason || d.FlagMetadata["stale"] != true {
+			t.Errorf("while its data are old: %+v", d)
+		}
+		f.age(false)
+		tells(openfeature.ReadyState)
+		if d := ask(t, c, "x", "alice"); !d.Value || d.Reason != openfeature.CachedReason || d.FlagMetadata["stale"] != nil {
+			t.Errorf("once they are new: %+v", d)
+		}
+	}
+	if n := f.asked("x"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// All flags at once that may not be kept are not asked for again with each flag: each is then asked
+// for alone.
+func TestProvider_does_not_ask_for_all_flags_that_may_not_be_kept(t *testing.T) {
+	for name, tc := range map[string]struct{ control, about string }{
+		"no_store": {"no-store", `{}`}, "no_time": {"private, max-age=0", `{}`}, "stale": {"", `{"stale":true}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.answer(func(w http.ResponseWriter, flag string) bool {
+				w.Header().Set("Cache-Control", tc.control)
+				if flag == "" {
+					fmt.Fprintf(w, `{"flags":[{"key":"a","reason":"TARGETING_MATCH","variant":"on","value":true}],"metadata":%s,`+
+						`"eventStreams":[{"type":"sse","endpoint":{"requestUri":"/events"}}]}`, tc.about)
+				}
+				return flag == ""
+			})
+			p, c := provider(t, f.url, sidecar.Options{Bulk: true})
+			following(t, p)
+			before := f.asked("")
+			for _, user := range []string{"alice", "bob"} {
+				for _, name := range []string{"a", "b", "c", "d", "a"} {
+					if d := ask(t, c, name, user); !d.Value {
+						t.Errorf("%s: %+v", name, d)
+					}
+				}
+			}
+			if n := f.asked("") - before; n != 2 {
+				t.Errorf("all flags were asked for %d times for two users", n)
+			}
+			if f.asked("a") != 2 || f.asked("d") != 2 {
+				t.Errorf("asked for one flag %d times, for another %d", f.asked("a"), f.asked("d"))
+			}
+		})
 	}
 }
 

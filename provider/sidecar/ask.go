@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
 
@@ -20,6 +21,10 @@ type flight struct {
 	answers []answer // of one flag, or of all
 	err     error
 }
+
+// bulkAgain is after how long all flags of a context are asked for at once again, when they could
+// not be kept.
+const bulkAgain = 10 * time.Second
 
 // ask asks the sidecar about a flag, and keeps what may be kept.
 func (p *Provider) ask(ctx context.Context, own key, text []byte) (sdk.Outcome, error) {
@@ -85,13 +90,18 @@ func (p *Provider) land(ctx context.Context, f *flight, k key, text []byte) {
 	number, _ := p.cache.now()
 	var r reply
 	if k.flag == "" {
-		r, f.err = p.door.all(ctx, text, false)
+		r, f.err = p.door.all(ctx, text)
 	} else {
 		r, f.err = p.door.one(ctx, k.flag, text)
 	}
 	f.answers = r.answers
-	if p.heard(f.err); f.err == nil && r.lasting {
+	switch {
+	case f.err != nil:
+		p.failed(f.err)
+	case r.lasting:
 		p.keep(number, k, &r)
+	case k.flag == "": // until then each is asked for alone
+		p.cache.put(number, r.at, k, sdk.Outcome{}, time.Now().Add(bulkAgain))
 	}
 	p.mu.Lock()
 	delete(p.flights, k)
@@ -132,19 +142,13 @@ func withoutTier(m openfeature.FlagMetadata) openfeature.FlagMetadata {
 	return others
 }
 
-// heard makes the work look whether the sidecar is there, when a question says otherwise.
-func (p *Provider) heard(err error) {
-	switch {
-	case errors.Is(err, errAway) && !p.away.Load():
-		poke(p.doubt)
-	case err == nil && p.away.Load():
-		poke(p.back)
+// failed makes the work look whether the sidecar is there, when a question says otherwise.
+func (p *Provider) failed(err error) {
+	if !errors.Is(err, errAway) || p.away.Load() {
+		return
 	}
-}
-
-func poke(c chan<- struct{}) {
 	select {
-	case c <- struct{}{}:
+	case p.doubt <- struct{}{}:
 	default:
 	}
 }

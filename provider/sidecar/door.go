@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -55,12 +56,21 @@ func newDoor(target string, o *Options) (*door, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, tiergate.FieldErrorf("target", "target %q is not http://host:port, https://host:port or unix:/path", target)
 	}
+	switch {
+	case o.Key != "" && u.Scheme == "http" && !unix && !isHere(u.Hostname()) && !o.Insecure:
+		return nil, tiergate.FieldErrorf("Key", "a key is not sent in plain text to another machine: use https://, or allow it with Insecure")
+	case d.http != nil && d.http.Timeout != 0:
+		return nil, tiergate.FieldErrorf("HTTP", "an HTTP client with a Timeout would end event streams: use Options.Timeout")
+	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	if d.base = u; d.http == nil {
 		d.http = newHTTP(socket)
 	}
 	return d, nil
 }
+
+// isHere reports whether a host is this machine.
+func isHere(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
 func newHTTP(socket string) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
@@ -93,10 +103,9 @@ type answer struct {
 // A reply is what came back.
 type reply struct {
 	answers []answer
-	at      place         // the state that answered
-	until   time.Time     // when time alone may change it; zero is never
-	lasting bool          // it may be kept at all
-	streams []eventStream // of an answer about all flags
+	at      place     // the state that answered
+	until   time.Time // when time alone may change it; zero is never
+	lasting bool      // it may be kept at all
 }
 
 // complete adds to what the sidecar tells beside an answer what it tells once beside all of them,
@@ -151,7 +160,7 @@ func (a *answer) keepable() bool {
 func (d *door) one(ctx context.Context, flag string, context []byte) (reply, error) {
 	u := d.base.JoinPath(flagsPath)
 	u.RawPath, u.Path = u.EscapedPath()+"/"+url.PathEscape(flag), u.Path+"/"+flag
-	got, err := d.post(ctx, u, "", questionOf(context), maxOne)
+	got, err := d.post(ctx, u, nil, questionOf(context), maxOne)
 	if err != nil {
 		return reply{}, err
 	}
@@ -165,21 +174,15 @@ func (d *door) one(ctx context.Context, flag string, context []byte) (reply, err
 	return r, nil
 }
 
-// all asks about all flags. The stream that its answer names tells of changes for the context
-// alone, or for everyone.
-func (d *door) all(ctx context.Context, context []byte, everyone bool) (reply, error) {
-	audience := ""
-	if everyone {
-		audience = "everyone"
-	}
-	got, err := d.post(ctx, d.base.JoinPath(flagsPath), audience, questionOf(context), maxBulk)
+// all asks about all flags.
+func (d *door) all(ctx context.Context, context []byte) (reply, error) {
+	got, err := d.post(ctx, d.base.JoinPath(flagsPath), nil, questionOf(context), maxBulk)
 	if err != nil {
 		return reply{}, err
 	}
 	var bulk struct {
 		Flags    []answer                 `json:"flags"`
 		Metadata openfeature.FlagMetadata `json:"metadata"`
-		Streams  []eventStream            `json:"eventStreams"`
 	}
 	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
 		return reply{}, refusalOf(got.status)
@@ -188,8 +191,43 @@ func (d *door) all(ctx context.Context, context []byte, everyone bool) (reply, e
 		d.complete(&bulk.Flags[i], bulk.Metadata)
 	}
 	r := replyOf(got.header)
-	r.answers, r.streams = bulk.Flags, bulk.Streams
+	r.answers, r.lasting = bulk.Flags, r.lasting && bulk.Metadata["stale"] != true
 	return r, nil
+}
+
+// A sight is what a look at the sidecar finds.
+type sight struct {
+	tag     string        // names what was found; "" is of nothing, or of what has no name
+	at      place         // the state that is in force
+	stale   bool          // it is old by the sidecar's own word
+	streams []eventStream // of changes for anybody
+}
+
+// look asks about all flags for nobody, and leaves them aside. What was found before is not told
+// again.
+func (d *door) look(ctx context.Context, before *sight) (sight, error) {
+	more := http.Header{"Tiergate-Audience": {"everyone"}}
+	if before.tag != "" {
+		more.Set("If-None-Match", before.tag)
+	}
+	got, err := d.post(ctx, d.base.JoinPath(flagsPath), more, questionOf(nil), maxBulk)
+	if err != nil {
+		return sight{}, err
+	}
+	found := sight{tag: got.header.Get("ETag"), at: placeOf(got.header.Get("Tiergate-Revision"))}
+	if got.status == http.StatusNotModified && before.tag != "" {
+		found.tag, found.stale, found.streams = before.tag, before.stale, before.streams
+		return found, nil
+	}
+	var bulk struct {
+		Metadata openfeature.FlagMetadata `json:"metadata"`
+		Streams  []eventStream            `json:"eventStreams"`
+	}
+	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
+		return sight{}, refusalOf(got.status)
+	}
+	found.stale, found.streams = bulk.Metadata["stale"] == true, bulk.Streams
+	return found, nil
 }
 
 func questionOf(context []byte) []byte {
@@ -224,9 +262,9 @@ type letter struct {
 	text   []byte
 }
 
-// post sends a question and reads the whole answer, at most most bytes. Its error wraps errAway
-// when the sidecar cannot be asked now.
-func (d *door) post(ctx context.Context, u *url.URL, audience string, body []byte, most int64) (*letter, error) {
+// post sends a question, with more in its header, and reads the whole answer, at most most bytes.
+// Its error wraps errAway when the sidecar cannot be asked now.
+func (d *door) post(ctx context.Context, u *url.URL, more http.Header, body []byte, most int64) (*letter, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("ask the sidecar: %w", err)
@@ -238,9 +276,7 @@ func (d *door) post(ctx context.Context, u *url.URL, audience string, body []byt
 	if d.set != "" {
 		req.Header.Set("Flagd-Selector", "flagSetId="+d.set)
 	}
-	if audience != "" {
-		req.Header.Set("Tiergate-Audience", audience)
-	}
+	maps.Copy(req.Header, more)
 	if d.key != "" {
 		req.Header.Set("Authorization", "Bearer "+d.key)
 	}

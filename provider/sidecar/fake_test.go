@@ -20,8 +20,12 @@ type fake struct {
 	how    func(w http.ResponseWriter, flag string) bool // answers in another way, and reports that it did
 	reason string
 	events chan string // lines of the event stream; nil has none
+	full   bool        // no event stream is connected, for half a minute
+	stale  bool        // its data are old
 	ended  chan struct{}
-	seen   []http.Header
+	seen   []http.Header // of questions
+	opened []string      // of event streams: addresses and headers
+	same   int           // how many knew the answer about all flags
 }
 
 func newFake(t *testing.T) *fake {
@@ -47,8 +51,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.counts[name]++
 	f.seen = append(f.seen, r.Header.Clone())
-	held, how, reason, events := f.held[name], f.how, f.reason, f.events
+	held, how, reason, events, stale := f.held[name], f.how, f.reason, f.events, f.stale
 	f.mu.Unlock()
+	tag := fmt.Sprintf(`"stale: %v"`, stale)
 	if held != nil {
 		select {
 		case <-held:
@@ -63,14 +68,33 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case how != nil && how(w, name):
 	case name != "":
 		fmt.Fprintf(w, `{"key":%q,"reason":%q,"variant":"on","value":true,"metadata":{"revision":"epoch-1"}}`, name, reason)
+	case r.Header.Get("If-None-Match") == tag:
+		f.mu.Lock()
+		f.same++
+		f.mu.Unlock()
+		w.WriteHeader(http.StatusNotModified)
 	case events != nil:
-		fmt.Fprint(w, `{"flags":[],"metadata":{},"eventStreams":[{"type":"carrier-pigeon","url":"coo:"},{"type":"sse","endpoint":{"requestUri":"/events"}}]}`)
+		w.Header().Set("ETag", tag)
+		about := `{}`
+		if stale {
+			about = `{"stale":true}`
+		}
+		fmt.Fprintf(w, `{"flags":[],"metadata":%s,"eventStreams":[{"type":"carrier-pigeon","url":"coo:"},{"type":"sse","endpoint":{"requestUri":"/events"}}]}`, about)
 	default:
 		fmt.Fprint(w, `{"flags":[],"metadata":{}}`)
 	}
 }
 
 func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.opened = append(f.opened, fmt.Sprint(r.URL, r.Header))
+	full := f.full
+	f.mu.Unlock()
+	if full {
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
@@ -109,6 +133,20 @@ func (f *fake) asked(name string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.counts[name]
+}
+
+// known is how often somebody knew the answer about all flags.
+func (f *fake) known() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.same
+}
+
+// age makes its data old, or new.
+func (f *fake) age(old bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stale = old
 }
 
 // answer answers in another way from now on; nil as usual.

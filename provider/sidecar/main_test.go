@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +122,7 @@ func (s *served) up() {
 // A counting transport counts the questions by their paths.
 type counting struct {
 	http.RoundTripper
+	cut   atomic.Bool // packets are dropped
 	mu    sync.Mutex
 	paths map[string]int
 }
@@ -136,6 +138,10 @@ func (c *counting) RoundTrip(req *http.Request) (*http.Response, error) {
 	c.mu.Lock()
 	c.paths[req.URL.Path]++
 	c.mu.Unlock()
+	if c.cut.Load() {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
 	return c.RoundTripper.RoundTrip(req)
 }
 
@@ -158,6 +164,12 @@ func provider(t *testing.T, target string, o sidecar.Options) (*sidecar.Provider
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, clientOf(t, p)
+}
+
+// clientOf is a client of the SDK over a provider that is initialized and shut down with the test.
+func clientOf(t *testing.T, p *sidecar.Provider) *openfeature.Client {
+	t.Helper()
 	api := isolated.NewAPI()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -171,7 +183,7 @@ func provider(t *testing.T, target string, o sidecar.Options) (*sidecar.Provider
 			t.Error(err)
 		}
 	})
-	return p, api.NewClient()
+	return api.NewClient()
 }
 
 // following waits until the event stream of a provider is connected.

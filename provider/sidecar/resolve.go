@@ -27,7 +27,7 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 	}
 	everybody := key{flag: flag}
 	if o, ok := p.cache.fresh(everybody); ok { // 1. what is the same for everybody needs no context
-		return cached(o)
+		return p.cached(o)
 	}
 	text, err := textOf(flat)
 	if err != nil {
@@ -35,16 +35,13 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 	}
 	own := key{flag: flag, context: digestOf(text)}
 	if o, ok := p.cache.fresh(own); ok { // 2. what this context was answered
-		return cached(o)
+		return p.cached(o)
 	}
-	if p.away.Load() {
-		if o, ok := p.last(everybody, own); ok { // 3. nobody waits for a sidecar that is away, …
+	if p.away.Load() { // 3. nobody waits for a sidecar that is away: contact finds it again
+		if o, ok := p.last(everybody, own); ok {
 			return o
 		}
-		if !p.trying.CompareAndSwap(false, true) { // … except for one at a time, who finds it again
-			return sdk.Failed(tiergate.General, "the sidecar is away, and nothing is known of this flag")
-		}
-		defer p.trying.Store(false)
+		return sdk.Failed(tiergate.General, "the sidecar is away, and nothing is known of this flag")
 	}
 	o, err := p.ask(ctx, own, text) // 4. what it answers now
 	if err == nil {
@@ -58,7 +55,10 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 
 // cached is an answer that was kept. What is not told stays the caller's, for the same reason as
 // before.
-func cached(o sdk.Outcome) sdk.Outcome {
+func (p *Provider) cached(o sdk.Outcome) sdk.Outcome {
+	if p.old.Load() {
+		o.FlagMetadata = markedStale(o.FlagMetadata)
+	}
 	if o.Value != nil {
 		o.Reason = openfeature.CachedReason
 	}
@@ -74,15 +74,20 @@ func (p *Provider) last(keys ...key) (sdk.Outcome, bool) {
 	if !ok {
 		return o, false
 	}
-	about := maps.Clone(o.FlagMetadata)
-	if about == nil {
-		about = openfeature.FlagMetadata{}
-	}
-	about["stale"] = true
-	if o.FlagMetadata = about; o.Value != nil {
+	if o.FlagMetadata = markedStale(o.FlagMetadata); o.Value != nil {
 		o.Reason = reasonStale
 	}
 	return o, true
+}
+
+// markedStale is metadata of an answer that is kept for others too, for one who gets it as old.
+func markedStale(m openfeature.FlagMetadata) openfeature.FlagMetadata {
+	m = maps.Clone(m)
+	if m == nil {
+		m = openfeature.FlagMetadata{}
+	}
+	m["stale"] = true
+	return m
 }
 
 // textOf is the context as JSON, the same for equal contexts; nil for none.

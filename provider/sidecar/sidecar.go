@@ -27,6 +27,9 @@ const (
 type Options struct {
 	Set string // the flag set; "" is the sidecar's default, or the only one of the key
 	Key string // an API key with the scope evaluate, and consume to track; "" sends none
+	// Insecure lets Key go over http:// to another machine, in plain text: where what is between
+	// encrypts by itself.
+	Insecure bool
 	// HTTP sends the requests; nil is one made for this provider. It must have no Timeout, which
 	// would end event streams, and be nil with a target of "unix:".
 	HTTP *http.Client
@@ -42,7 +45,7 @@ type Options struct {
 	// evaluate many flags for each user. Otherwise each flag is asked for alone.
 	Bulk bool
 	// MaxEntries and MaxBytes bound the cache, which drops what was used longest ago; 0 are the
-	// defaults, and negative entries keep nothing.
+	// defaults, and with one that is negative nothing is kept.
 	MaxEntries int
 	MaxBytes   int64
 
@@ -68,9 +71,10 @@ type Provider struct {
 
 	away    atomic.Bool   // the sidecar could not be asked lately …
 	expired atomic.Bool   // … for so long that old answers are not used any more
-	trying  atomic.Bool   // meanwhile somebody asks all the same
+	old     atomic.Bool   // it is there and says that its data are old
 	doubt   chan struct{} // holds one when a question was not answered
-	back    chan struct{} // holds one when a question was answered while the sidecar was away
+
+	looksEvery time.Duration
 
 	mu       sync.Mutex
 	running  context.Context // of the work; nil before and after it
@@ -101,7 +105,7 @@ func New(target string, o Options) (*Provider, error) {
 	p := &Provider{
 		options: o, door: d,
 		cache: newCache(cmp.Or(o.MaxEntries, DefaultMaxEntries), cmp.Or(o.MaxBytes, DefaultMaxBytes)),
-		doubt: make(chan struct{}, 1), back: make(chan struct{}, 1), flights: map[key]*flight{},
+		doubt: make(chan struct{}, 1), looksEvery: looksEvery, flights: map[key]*flight{},
 	}
 	p.tracker = sdk.NewTracker(sdk.TrackConfig{
 		Record: d.track, Set: o.Set, Queue: o.TrackQueue, Lost: o.TrackLost, Log: o.Log,

@@ -224,6 +224,36 @@ func TestProvider_goes_on_while_the_sidecar_is_away(t *testing.T) {
 	}
 }
 
+// Once it is known that the sidecar is away, nobody waits for it: what is not known is an error
+// without a question, though packets to it are dropped and each question takes its whole time.
+func TestProvider_nobody_waits_for_a_sidecar_that_is_away(t *testing.T) {
+	s := serve(t, "127.0.0.1:0")
+	count, client := newCounting(t)
+	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, Timeout: 100 * time.Millisecond, GracePeriod: -1})
+	following(t, p)
+	events := watch(c)
+	ask(t, c, "new-dashboard", "alice")
+	count.cut.Store(true)
+	ask(t, c, "api-access", "alice") // finds it out
+	next(t, events, openfeature.ProviderStale)
+	for range 20 {
+		if d := ask(t, c, "white-label", "alice"); d.ErrorCode != openfeature.GeneralCode {
+			t.Errorf("what is not known: %+v", d)
+		}
+		if d := ask(t, c, "new-dashboard", "alice"); d.Reason != "STALE" {
+			t.Errorf("what is known: %+v", d)
+		}
+	}
+	if n := count.about("white-label"); n != 0 {
+		t.Errorf("%d of twenty waited for a sidecar that is away", n)
+	}
+	count.cut.Store(false)
+	next(t, events, openfeature.ProviderReady)
+	if d := ask(t, c, "white-label", "alice"); d.ErrorCode != "" {
+		t.Errorf("once it is back: %+v", d)
+	}
+}
+
 // After the grace period old answers are not used any more, and the provider is in ERROR.
 func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
@@ -325,6 +355,28 @@ func TestNew_refuses(t *testing.T) {
 	}
 	if _, err := sidecar.New("unix:/s", sidecar.Options{HTTP: http.DefaultClient}); err == nil {
 		t.Error("a socket with a client that does not dial it")
+	}
+	if _, err := sidecar.New("", sidecar.Options{HTTP: &http.Client{Timeout: time.Minute}}); tiergate.CodeOf(err) != tiergate.Invalid {
+		t.Errorf("a client that ends event streams: %v", err)
+	}
+}
+
+// A key goes in plain text to this machine, and to another one only where that was allowed.
+func TestNew_keeps_a_key_from_the_network(t *testing.T) {
+	for target, want := range map[string]bool{
+		"": true, "http://localhost:8016": true, "http://127.0.0.9:8016": true, "http://[::1]:8016": true, "unix:/s": true,
+		"https://flags.internal": true, "http://flags.internal:8016": false, "http://10.0.0.1:8016": false, "http://0.0.0.0:8016": false,
+		"http://localhost.example:8016": false,
+	} {
+		if _, err := sidecar.New(target, sidecar.Options{Key: "tg_dev_1"}); (err == nil) != want {
+			t.Errorf("New(%q) with a key = %v", target, err)
+		}
+		if _, err := sidecar.New(target, sidecar.Options{Key: "tg_dev_1", Insecure: true}); err != nil {
+			t.Errorf("New(%q) with a key that may be read: %v", target, err)
+		}
+		if _, err := sidecar.New(target, sidecar.Options{}); err != nil {
+			t.Errorf("New(%q) without a key: %v", target, err)
+		}
 	}
 }
 

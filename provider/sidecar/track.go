@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,55 +17,104 @@ const (
 	trackTime    = 5 * time.Second // for one message; each is on disk before it is answered
 )
 
-// track records tracked events with the decision API, in as few messages as there is room for.
-func (d *door) track(ctx context.Context, batch []sdk.Tracked) ([]error, error) {
-	errs := make([]error, len(batch))
-	var body bytes.Buffer
-	var at []int // the places in batch of the events in body
-	send := func() error {
-		if len(at) == 0 {
-			return nil
-		}
-		body.WriteString(`]}`)
-		err := d.trackSome(ctx, body.Bytes(), at, errs)
-		at = at[:0]
-		return err
-	}
-	for i := range batch {
-		item, err := json.Marshal(&batch[i])
-		if err != nil || len(item) > maxTrackBody {
-			errs[i] = errors.Join(err, errors.New("the event is too large"))
-			continue
-		}
-		if len(at) > 0 && body.Len()+len(item) > maxTrackBody {
-			if err := send(); err != nil {
-				return nil, err
-			}
-		}
-		if len(at) == 0 {
-			body.Reset()
-			body.WriteString(`{"items":[`)
-		} else {
-			body.WriteByte(',')
-		}
-		body.Write(item)
-		at = append(at, i)
-	}
-	return errs, send()
+// A parcel is an event on its way, and where it is said why it is not recorded and never will be.
+type parcel struct {
+	text []byte
+	why  *error
 }
 
-// trackSome records the events at some places of a batch, and says there what became of each.
-// An error means that all have to come again, or that none ever will be recorded.
-func (d *door) trackSome(ctx context.Context, body []byte, at []int, errs []error) error {
+// track records tracked events with the decision API, in as few messages as there is room for. An
+// error means that all have to come again: those that were recorded answer as they did.
+func (d *door) track(ctx context.Context, batch []sdk.Tracked) ([]error, error) {
+	errs := make([]error, len(batch))
+	var load []parcel
+	size := 0
+	for i := range batch {
+		text, err := json.Marshal(&batch[i])
+		switch {
+		case err != nil:
+			errs[i] = err
+			continue
+		case len(text) > maxTrackBody:
+			errs[i] = errors.New("the event is too large")
+			continue
+		}
+		if size+len(text) > maxTrackBody {
+			if err := d.deliver(ctx, load); err != nil {
+				return nil, err
+			}
+			load, size = load[:0], 0
+		}
+		load, size = append(load, parcel{text, &errs[i]}), size+len(text)
+	}
+	if err := d.deliver(ctx, load); err != nil {
+		return nil, err
+	}
+	return errs, nil
+}
+
+// deliver records events with one message. One that is refused as a whole is sent by halves, so
+// that an event that nobody can read costs no other; each keeps its idempotency key. An error
+// means that all have to come again.
+func (d *door) deliver(ctx context.Context, load []parcel) error {
+	if len(load) == 0 {
+		return nil
+	}
+	got, err := d.postTracked(ctx, load)
+	if err == nil && got.status == http.StatusOK {
+		return take(got, load)
+	}
+	if err == nil {
+		err = problemOf(got)
+	}
+	switch {
+	case errors.Is(err, errAway), got != nil && (got.status == http.StatusRequestTimeout || got.status >= http.StatusInternalServerError):
+		return fmt.Errorf("%w: %w", sdk.ErrAway, err)
+	case got != nil && len(load) > 1 && (got.status == http.StatusBadRequest || got.status == http.StatusRequestEntityTooLarge):
+		half := len(load) / 2
+		if err := d.deliver(ctx, load[:half]); err != nil {
+			return err
+		}
+		return d.deliver(ctx, load[half:])
+	}
+	refuse(load, err)
+	return nil
+}
+
+func (d *door) postTracked(ctx context.Context, load []parcel) (*letter, error) {
 	ctx, cancel := context.WithTimeout(ctx, trackTime)
 	defer cancel()
-	got, err := d.post(ctx, d.base.JoinPath(trackPath), "", body, maxBulk)
-	switch {
-	case errors.Is(err, errAway):
-		return fmt.Errorf("%w: %w", sdk.ErrAway, err)
-	case err != nil:
-		return err
+	body := []byte(`{"items":[`)
+	for i, p := range load {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, p.text...)
 	}
+	return d.post(ctx, d.base.JoinPath(trackPath), nil, append(body, "]}"...), maxBulk)
+}
+
+// problemOf is why a message was refused, in the words of the sidecar if they are its.
+func problemOf(got *letter) error {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(got.text, &problem) != nil || problem.Detail == "" {
+		return refusalOf(got.status)
+	}
+	return fmt.Errorf("the sidecar refuses it: %.300s (status %d)", problem.Detail, got.status)
+}
+
+// refuse says of each event that it will never be recorded, and why.
+func refuse(load []parcel, why error) {
+	for _, p := range load {
+		*p.why = why
+	}
+}
+
+// take says what became of the events of a message that was answered. An error means that all
+// have to come again.
+func take(got *letter, load []parcel) error {
 	var answer struct {
 		Items []struct {
 			Allow  bool   `json:"allow"`
@@ -77,17 +125,18 @@ func (d *door) trackSome(ctx context.Context, body []byte, at []int, errs []erro
 			} `json:"error"`
 		} `json:"items"`
 	}
-	if got.status != http.StatusOK || json.Unmarshal(got.text, &answer) != nil || len(answer.Items) != len(at) {
-		return refusalOf(got.status)
+	if json.Unmarshal(got.text, &answer) != nil || len(answer.Items) != len(load) {
+		refuse(load, refusalOf(got.status))
+		return nil
 	}
-	for n, item := range answer.Items {
+	for i, item := range answer.Items {
 		switch e := item.Error; {
 		case e != nil && (e.Code == tiergate.Unavailable || e.Code == tiergate.Conflict), item.Reason == string(tiergate.UseUnavailable):
 			return fmt.Errorf("%w: not all was recorded", sdk.ErrAway) // those that were answer again as they did
 		case e != nil:
-			errs[at[n]] = errors.New(e.Detail)
+			*load[i].why = errors.New(e.Detail)
 		case !item.Allow:
-			errs[at[n]] = fmt.Errorf("it is not recorded: %s", item.Reason)
+			*load[i].why = fmt.Errorf("it is not recorded: %s", item.Reason)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiergate/tiergate/internal/backoff"
 	"github.com/tiergate/tiergate/provider/internal/sdk"
 )
 
@@ -15,10 +16,10 @@ const (
 	firstWait = 100 * time.Millisecond // the waits between attempts double, from …
 	mostWait  = 5 * time.Second        // … to this
 
-	// looksEvery is how often a sidecar without event streams is asked whether it is there.
+	// looksEvery is after how long at most one looks whether the sidecar is there and its data are new.
 	looksEvery = 10 * time.Second
-	// checksApart is how often a sidecar is asked that leaves questions unanswered.
-	checksApart = time.Second
+	// looksApart is how far two looks are apart at least, however many questions are not answered.
+	looksApart = time.Second
 	// spread is over how long the clients of a sidecar come back whose streams end at the same time.
 	spread = 500 * time.Millisecond
 	// lasting is how long a stream is there when it counts as one that works.
@@ -32,6 +33,8 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.mu.Unlock()
 	p.away.Store(false)
 	p.expired.Store(false)
+	p.old.Store(false)
+	p.tracker.Open()
 
 	var all sync.WaitGroup
 	all.Go(func() { p.tracker.Run(ctx, w.Closing) })
@@ -46,44 +49,56 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.door.http.CloseIdleConnections()
 }
 
-// A contact is what one life of a provider knows of its sidecar. It is used by one goroutine.
+// A contact is what one life of a provider knows of its sidecar. It is used by one goroutine, and
+// while that follows an event stream by another one that watches.
 type contact struct {
 	provider *Provider
 	work     *sdk.Work
 	met      bool      // it has answered once
 	since    time.Time // when it went away; zero while it is there
 	at       place     // the state that it was in last
+	found    sight     // by the last look …
+	looked   time.Time // … which was then
 }
 
-// keep asks where the sidecar is and follows its event stream, again and again.
+// keep looks where the sidecar is and follows its event stream, again and again.
 func (c *contact) keep(ctx context.Context) {
 	away, broken := newBackoff(), newBackoff()
 	for ctx.Err() == nil {
-		r, err := c.ask(ctx)
+		err := c.look(ctx)
+		if err == nil {
+			away.Reset()
+			c.there()
+			err = c.listen(ctx, broken)
+		}
 		if err != nil {
 			c.gone(ctx, err, longer(away.Next(), err))
-			continue
 		}
-		away.Reset()
-		c.there(r.at)
-		address := c.provider.door.streamOf(r.streams)
-		if address == "" {
-			c.pause(ctx, looksEvery)
-			continue
-		}
-		began := time.Now()
-		err = c.follow(ctx, address, r.at)
-		c.provider.options.Log.Debug("event stream ended", "error", err)
-		if time.Since(began) >= lasting { // one that has ended may be connected again, but not by all who had one at once
-			broken.Reset()
-			c.pause(ctx, rand.N(spread))
-			continue
-		}
-		c.pause(ctx, longer(broken.Next(), err))
 	}
 }
 
-func newBackoff() *sdk.Backoff { return &sdk.Backoff{First: firstWait, Most: mostWait} }
+// listen follows the event stream until it is time to look for it anew. An error is that of a look
+// at the sidecar meanwhile.
+func (c *contact) listen(ctx context.Context, broken *backoff.Backoff) error {
+	address := c.provider.door.streamOf(c.found.streams)
+	if address == "" {
+		return c.watchFor(ctx, later(c.provider.looksEvery))
+	}
+	began := time.Now()
+	err := c.follow(ctx, address)
+	if look, ok := errors.AsType[*lookError](err); ok {
+		return look.error
+	}
+	c.provider.options.Log.Debug("event stream ended", "error", err)
+	if time.Since(began) >= lasting { // one that has ended may be connected again, but not by all who had one at once
+		broken.Reset()
+		return c.watchFor(ctx, rand.N(spread))
+	}
+	c.found.tag = "" // the next look tells of a stream anew
+	return c.watchFor(ctx, longer(broken.Next(), err))
+}
+
+func newBackoff() *backoff.Backoff { return &backoff.Backoff{First: firstWait, Most: mostWait} }
 
 // longer is how long to wait, and no shorter than the sidecar wants.
 func longer(d time.Duration, err error) time.Duration {
@@ -93,33 +108,52 @@ func longer(d time.Duration, err error) time.Duration {
 	return d
 }
 
-// ask asks about all flags, for nobody: the answer says where the event stream is that tells of
-// changes for anybody.
-func (c *contact) ask(ctx context.Context) (reply, error) {
+// look looks at the sidecar: whether it is there, how it is, and where the event stream is that
+// tells of changes for anybody.
+func (c *contact) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.provider.options.Timeout)
 	defer cancel()
-	return c.provider.door.all(ctx, nil, true)
-}
-
-// there takes in that the sidecar is there, in a state.
-func (c *contact) there(at place) {
-	p := c.provider
 	select {
-	case <-p.doubt: // which was about before
+	case <-c.provider.doubt: // which was about before
 	default:
 	}
+	c.looked = time.Now()
+	found, err := c.provider.door.look(ctx, &c.found)
+	if err != nil {
+		return err
+	}
+	c.found = found
+	return nil
+}
+
+// there takes in that the sidecar is there, as it was found.
+func (c *contact) there() {
+	p, at := c.provider, c.found.at
 	recovered := c.met && !c.since.IsZero()
 	moved := c.met && (at != c.at || !at.known())
+	if !c.met || p.expired.Load() {
+		c.work.Ready("the sidecar answers") // also one whose data are old has something to answer from
+	}
 	c.met, c.since, c.at = true, time.Time{}, at
 	p.away.Store(false)
 	p.expired.Store(false)
-	c.work.Ready("the sidecar answers")
+	c.aged()
 	if recovered || moved {
 		c.work.Changed(sdk.Change{All: true, Revision: at.String()})
 	}
 }
 
-// gone takes in that the sidecar is away, and waits for a while, or until somebody was answered.
+// aged takes in whether the sidecar's data are old: its event stream says nothing of that.
+func (c *contact) aged() {
+	c.provider.old.Store(c.found.stale)
+	if c.found.stale {
+		c.work.Stale(errors.New("the sidecar says that its data are old"))
+	} else {
+		c.work.Ready("the sidecar answers")
+	}
+}
+
+// gone takes in that the sidecar is away, and waits for a while.
 func (c *contact) gone(ctx context.Context, why error, wait time.Duration) {
 	if ctx.Err() != nil {
 		return
@@ -130,26 +164,23 @@ func (c *contact) gone(ctx context.Context, why error, wait time.Duration) {
 		p.options.Log.Warn("the sidecar does not answer", "error", why)
 	}
 	left := p.options.GracePeriod - time.Since(c.since)
+	p.away.Store(errors.Is(why, errAway))
 	switch {
-	case !errors.Is(why, errAway): // it is there and refuses: old answers are not ours to give
-		p.away.Store(false)
+	case !p.away.Load(): // it is there and refuses: old answers are not ours to give
 		c.over(why)
-	case p.options.GracePeriod < 0:
-		p.away.Store(true)
+	case p.options.GracePeriod < 0, left > wait:
 		c.work.Stale(why)
-	case left > 0:
-		p.away.Store(true)
-		c.work.Stale(why)
-		wait = min(wait, left)
 	default:
-		p.away.Store(true)
+		if left > 0 {
+			c.work.Stale(why)
+			if !backoff.Sleep(ctx, left) {
+				return
+			}
+			wait -= left
+		}
 		c.over(fmt.Errorf("it has been away for %v: %w", p.options.GracePeriod, why))
 	}
-	select {
-	case <-p.back:
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
+	backoff.Sleep(ctx, wait)
 }
 
 // over says that old answers are not used any more.
@@ -158,17 +189,46 @@ func (c *contact) over(why error) {
 	c.work.Lost(why)
 }
 
-// pause waits for a while, or until somebody doubts that the sidecar is there.
-func (c *contact) pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-c.provider.doubt:
-	case <-time.After(d):
-	case <-ctx.Done():
+// watchFor watches the sidecar for a while.
+func (c *contact) watchFor(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return c.watch(ctx)
+}
+
+// watch looks at the sidecar now and then until ctx ends, to find that its data have become old or
+// new, and when a question was not answered: an event stream on a connection that leads nowhere
+// says nothing for long. Only then is it an error that a look fails.
+func (c *contact) watch(ctx context.Context) error {
+	for {
+		doubted := false
+		select {
+		case <-c.provider.doubt:
+			doubted = true
+			backoff.Sleep(ctx, looksApart-time.Since(c.looked))
+		case <-time.After(later(c.provider.looksEvery)):
+		case <-ctx.Done():
+			return nil
+		}
+		switch err := c.look(ctx); {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			c.aged()
+		case doubted:
+			return err
+		}
 	}
 }
 
+// later draws from the upper half of d: the clients of a sidecar do not ask in step.
+func later(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
+
+// A lookError ends an event stream, because a look at the sidecar has failed.
+type lookError struct{ error }
+
 // follow keeps the cache honest by an event stream, until that ends.
-func (c *contact) follow(ctx context.Context, address string, at place) error {
+func (c *contact) follow(ctx context.Context, address string) error {
 	p := c.provider
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -179,16 +239,20 @@ func (c *contact) follow(ctx context.Context, address string, at place) error {
 		return causeOf(ctx, err)
 	}
 	defer s.close()
-	p.cache.connected(at)
+	p.cache.connected(c.at)
 	defer p.cache.lost()
 	silence.Stop()
 	silence = time.AfterFunc(silentFor, func() { cancel(errors.New("the event stream is silent")) })
 	defer silence.Stop()
 
-	var checking sync.WaitGroup
-	defer checking.Wait()
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	defer cancel(nil)
-	checking.Go(func() { c.check(ctx, cancel) })
+	watching.Go(func() {
+		if err := c.watch(ctx); err != nil {
+			cancel(&lookError{err})
+		}
+	})
 	for {
 		e, err := s.next(func() { silence.Reset(silentFor) })
 		if err != nil {
@@ -207,25 +271,4 @@ func causeOf(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
-}
-
-// check asks the sidecar whether it is there when a question was not answered, though its event
-// stream is connected: a stream on a connection that leads nowhere says nothing for long.
-func (c *contact) check(ctx context.Context, end context.CancelCauseFunc) {
-	for {
-		select {
-		case <-c.provider.doubt:
-		case <-ctx.Done():
-			return
-		}
-		if _, err := c.ask(ctx); err != nil {
-			end(err)
-			return
-		}
-		select {
-		case <-time.After(checksApart):
-		case <-ctx.Done():
-			return
-		}
-	}
 }
