@@ -11,6 +11,8 @@ func (d *doors) addSync(r *replica, o doorOptions, streams streamOptions, auth s
 	if off(o.SyncAddr) {
 		return nil
 	}
-	definitions := flagsync.New(flagsync.Config{Exporter: r.engine, Credential: credential(auth, r, tiergate.ScopeEvaluate)})
+	definitions := flagsync.New(flagsync.Config{
+		Exporter: r.engine, Credential: credential(auth, r, tiergate.ScopeEvaluate), AsOf: r.syncer.AsOf,
+	})
 	return d.serveRPC("sync", "--sync-addr", o.SyncAddr, rpc.Config{MaxStreams: streams.MaxStreams}, definitions)
 }

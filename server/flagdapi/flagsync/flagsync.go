@@ -2,9 +2,11 @@ package flagsync
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tiergate/tiergate"
@@ -26,12 +28,14 @@ type Config struct {
 	Exporter tiergate.Exporter
 	// Credential finds a caller's API key; nil means that callers need none.
 	Credential server.Resolver
+	// AsOf is the moment up to which the definitions are what the source has; nil says nothing.
+	AsOf func() time.Time
 }
 
 // New returns the service.
 func New(cfg Config) rpc.Service {
 	return rpc.Service{
-		Desc: &syncv1.FlagSyncService_ServiceDesc, Impl: &service{exporter: cfg.Exporter}, Door: "sync",
+		Desc: &syncv1.FlagSyncService_ServiceDesc, Impl: &service{exporter: cfg.Exporter, asOf: cfg.AsOf}, Door: "sync",
 		Credential: cfg.Credential,
 	}
 }
@@ -39,6 +43,7 @@ func New(cfg Config) rpc.Service {
 type service struct {
 	syncv1.UnimplementedFlagSyncServiceServer
 	exporter tiergate.Exporter
+	asOf     func() time.Time
 	followed followed
 }
 
@@ -68,9 +73,19 @@ func (s *service) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlagsRe
 	return &syncv1.FetchAllFlagsResponse{FlagConfiguration: doc.JSON}, nil
 }
 
+// ageHeader tells how old what we serve is, in milliseconds, to those who ask whether we are there.
+const ageHeader = "tiergate-age-ms"
+
 // GetMetadata returns nothing: what flagd tells here, and in sync_context, clients put over
-// the contexts of their callers, and there is nothing that we know better.
-func (s *service) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
+// the contexts of their callers, and there is nothing that we know better. How old the definitions
+// are is in the header.
+func (s *service) GetMetadata(ctx context.Context, _ *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
+	if s.asOf != nil {
+		if asOf := s.asOf(); !asOf.IsZero() {
+			age := max(0, time.Since(asOf).Milliseconds())
+			_ = grpc.SetHeader(ctx, metadata.Pairs(ageHeader, strconv.FormatInt(age, 10))) // fails after the answer only
+		}
+	}
 	return &syncv1.GetMetadataResponse{Metadata: &structpb.Struct{}}, nil
 }
 

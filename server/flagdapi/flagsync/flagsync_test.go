@@ -1,6 +1,7 @@
 package flagsync_test
 
 import (
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tiergate/tiergate"
@@ -90,6 +92,34 @@ func TestSelectors(t *testing.T) {
 			first, err := follow(t, c, tc.body, md...).Recv()
 			if first.GetFlagConfiguration() != tc.want || status.Code(err) != tc.code {
 				t.Errorf("%s: SyncFlags says %q, %v", story, first.GetFlagConfiguration(), err)
+			}
+		})
+	}
+}
+
+// How old the definitions are is said in a header, and not while there are none.
+func TestGetMetadata_tells_the_age(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asOf         func() time.Time
+		least, below int64 // milliseconds; -1: nothing is said
+	}{
+		"nobody knows":      {nil, -1, -1},
+		"nothing is loaded": {func() time.Time { return time.Time{} }, -1, -1},
+		"an hour":           {func() time.Time { return time.Now().Add(-time.Hour) }, 3_600_000, 3_700_000},
+		"a moment to come":  {func() time.Time { return time.Now().Add(time.Hour) }, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, _ := serve(t, flagsync.Config{Exporter: newFake(), AsOf: tc.asOf})
+			var header metadata.MD
+			if _, err := client(t, addr).GetMetadata(sending(t), &syncv1.GetMetadataRequest{}, grpc.Header(&header)); err != nil {
+				t.Fatal(err)
+			}
+			said := int64(-1)
+			if texts := header.Get("tiergate-age-ms"); len(texts) > 0 {
+				said, _ = strconv.ParseInt(texts[0], 10, 64)
+			}
+			if said < tc.least || said >= tc.below && tc.least >= 0 || tc.least < 0 && said >= 0 {
+				t.Errorf("%s: the age is %d ms (%v)", name, said, header)
 			}
 		})
 	}
