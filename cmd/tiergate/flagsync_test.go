@@ -44,9 +44,9 @@ func TestSidecar_hands_out_flag_definitions(t *testing.T) {
 			t.Fatalf("received %v, %v, without %s", m, err, part)
 		}
 	}
-	next(`"theme":{"state":"ENABLED","variants":{"a":1},"defaultVariant":"a"}`)
+	next(`"theme":{"state":"ENABLED","variants":{"a":1},"defaultVariant":"a","metadata":{"version":"`)
 	save(t, folder, "flags.json", []byte(strings.ReplaceAll(oneFlag, `{"a": 1}`, `{"a": 2}`)))
-	next(`"theme":{"state":"ENABLED","variants":{"a":2},"defaultVariant":"a"}`)
+	next(`"theme":{"state":"ENABLED","variants":{"a":2},"defaultVariant":"a","metadata":{"version":"`)
 	if got := p.get("/status"); !strings.Contains(got, `"sync"`) || !strings.Contains(got, addr) {
 		t.Errorf("the status is %s, without the door", got)
 	}

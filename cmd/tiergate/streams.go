@@ -9,7 +9,7 @@ import (
 
 // streamOptions are about the streams of events that tell OFREP clients of changes.
 type streamOptions struct {
-	MaxStreams int    `help:"Most event streams of OFREP clients at once; 0 tells clients of none." default:"10000"`
+	MaxStreams int    `help:"Most event streams at once, on each of the ports 8016, 8013 and 8015; 0 tells OFREP clients of none, and leaves gRPC its default." default:"10000"`
 	StreamKey  string `help:"File with the key that signs the URLs of event streams, shared by sidecars behind one address, which then tell of each change twice; by default a random one in the data directory." placeholder:"FILE"`
 }
 
