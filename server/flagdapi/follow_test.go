@@ -370,9 +370,14 @@ func TestFollow_spreads_what_all_are_told(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
+		mu.Lock()
 		began = time.Now()
+		mu.Unlock()
 		f.next(updated("a"))
 		time.Sleep(time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		slices.Sort(times)
 		if len(times) != n || times[n/4] < 3*time.Millisecond || times[n/2] < 7*time.Millisecond || times[n-1] > 20*time.Millisecond {
 			t.Errorf("%d are told, a quarter after %v, a half after %v, all after %v", len(times), times[n/4], times[n/2], times[n-1])
