@@ -131,12 +131,13 @@ func (c *contact) there() {
 	p, at := c.provider, c.found.at
 	recovered := c.met && !c.since.IsZero()
 	moved := c.met && (at != c.at || !at.known())
-	if !c.met || p.expired.Load() {
-		c.work.Ready("the sidecar answers") // also one whose data are old has something to answer from
-	}
+	first := !c.met || p.expired.Load()
 	c.met, c.since, c.at = true, time.Time{}, at
 	p.away.Store(false)
 	p.expired.Store(false)
+	if first {
+		c.work.Ready("the sidecar answers") // also one whose data are old has something to answer from
+	}
 	c.aged()
 	if recovered || moved {
 		c.work.Changed(sdk.Change{All: true, Revision: at.String()})
