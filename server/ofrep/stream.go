@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -239,7 +240,7 @@ func (st *stream) send(at *onePlace, d *tiergate.Difference, now time.Time) bool
 	if st.cfg.Shared {
 		again := b
 		if st.last != nil { // which is not told again: this one is for both
-			again = append(b[:unnamed:unnamed], "}\n\n"...)
+			again = slices.Concat(b[:unnamed], []byte("}\n\n"))
 		}
 		st.last, st.again = again, now.Add(retell)
 	}
