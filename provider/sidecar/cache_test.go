@@ -113,6 +113,8 @@ func TestStream_next(t *testing.T) {
 		"not_finished":      {strings.TrimSuffix(event, "\n"), 0},
 		"behind_a_comment":  {": hello\n\nretry: 1000\n\n" + event, 1},
 		"two":               {event + event, 2},
+		"told_again":        {"id: e-1\n" + event + "id: e-1\n" + event, 1},
+		"at_a_later_hour":   {"id: e-1@7\n" + event + "id: e-1@8\n" + event, 2},
 		"carriage_returns":  {strings.ReplaceAll(event, "\n", "\r\n"), 1},
 		"no_space":          {strings.Replace(event, "data: ", "data:", 1), 1},
 		"longer_than_usual": {": " + strings.Repeat("x", 100_000) + "\n\n" + event, 1},

@@ -62,6 +62,7 @@ type event struct {
 type stream struct {
 	body  io.ReadCloser
 	lines *bufio.Reader
+	told  string // the id of the last event
 }
 
 // connect opens an event stream, which ends with ctx. Errors do not tell its address.
@@ -90,8 +91,10 @@ func (d *door) connect(ctx context.Context, address string) (*stream, error) {
 func (s *stream) close() { _ = s.body.Close() }
 
 // next returns the next event that says that something has changed. Alive is called for each
-// line: a comment is a sign of life.
+// line: a comment is a sign of life. An event that is told again, for those who may have asked a
+// sidecar that was behind, says nothing to us: we keep no answers of earlier states.
 func (s *stream) next(alive func()) (event, error) {
+	var id string
 	var data []byte
 	for {
 		line, err := s.line()
@@ -100,7 +103,10 @@ func (s *stream) next(alive func()) (event, error) {
 		}
 		alive()
 		if len(line) > 0 {
-			if text, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			switch name, text, _ := bytes.Cut(line, []byte(":")); string(name) {
+			case "id":
+				id = string(bytes.TrimPrefix(text, []byte(" ")))
+			case "data":
 				data = append(append(data, bytes.TrimPrefix(text, []byte(" "))...), '\n')
 			}
 			if len(data) > maxLine {
@@ -109,10 +115,11 @@ func (s *stream) next(alive func()) (event, error) {
 			continue
 		}
 		var e event
-		if len(data) > 0 && json.Unmarshal(data, &e) == nil && e.Type == "refetchEvaluation" {
+		if len(data) > 0 && json.Unmarshal(data, &e) == nil && e.Type == "refetchEvaluation" && (id == "" || id != s.told) {
+			s.told = id
 			return e, nil
 		}
-		data = data[:0]
+		id, data = "", data[:0]
 	}
 }
 
