@@ -250,19 +250,16 @@ func readAnswer(in *bufio.Reader) (revision string, s sight, err error) {
 	if err != nil {
 		return "", sight{}, err
 	}
-	type metadata struct{ Revision, Tier string }
 	var answer struct {
 		Flags []struct {
 			Key, Variant string
-			Metadata     metadata
+			Metadata     struct{ Tier string }
 		}
+		Metadata struct{ Revision string }
 	}
 	if err := json.Unmarshal(text, &answer); err != nil || len(answer.Flags) != 2 || answer.Flags[0].Key != "left" {
 		return "", sight{}, fmt.Errorf("status %d: %s", resp.StatusCode, bytes.TrimSpace(text))
 	}
 	l, r := answer.Flags[0], answer.Flags[1]
-	if l.Metadata.Revision != r.Metadata.Revision {
-		r.Variant = "another revision"
-	}
-	return l.Metadata.Revision, sight{l.Variant, r.Variant, l.Metadata.Tier, r.Metadata.Tier}, nil
+	return answer.Metadata.Revision, sight{l.Variant, r.Variant, l.Metadata.Tier, r.Metadata.Tier}, nil
 }
