@@ -40,8 +40,8 @@ generate: need-go ## make the Go code of internal/wire anew
 bench: need-go need-postgres ## measure, side by side with the floors
 	$(GO) run -C bench .
 
-chaos: need-go need-postgres ## kill, stop and cut sixteen sidecars and their Postgres for CHAOSTIME (default 30m), and count
-	TIERGATE_CHAOS=$(or $(CHAOSTIME),30m) $(GO) test ./cmd/tiergate -run '^TestChaos$$' -count=1 -v -timeout 24h
+chaos: need-go need-postgres ## kill, stop and cut sixteen sidecars and their Postgres for CHAOSTIME (default 45m), and count
+	TIERGATE_CHAOS=$(or $(CHAOSTIME),45m) $(GO) test ./cmd/tiergate -run '^TestChaos$$' -count=1 -v -timeout 24h
 
 fuzz: need-go ## each fuzz target for FUZZTIME (default 60s)
 	@./tools/fuzz.sh $(or $(FUZZTIME),60s)
