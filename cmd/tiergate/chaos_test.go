@@ -332,12 +332,25 @@ func (w *chaosWorld) breakPostgres(ctx context.Context, t *testing.T, gap time.D
 			_ = w.db.cluster.Close() // it tells that it was killed
 			// A server forgets with each crash what there is to vacuum, and lives for half a minute.
 			settings := map[string]string{"fsync": "off", "autovacuum_naptime": "2s"}
-			cluster, err := localpg.Start(t.Context(), localpg.Config{Dir: w.db.dir, Settings: settings})
-			if err != nil {
+			if err := w.db.restart(t.Context(), settings); err != nil {
 				t.Error(err)
 				return
 			}
-			w.db.cluster = cluster
+		}
+	}
+}
+
+// restart starts the server of a database anew. A process that was forked a moment ago may still
+// hold the lock of its directory, until it runs its own program.
+func (d *database) restart(ctx context.Context, settings map[string]string) error {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		cluster, err := localpg.Start(ctx, localpg.Config{Dir: d.dir, Settings: settings})
+		if err == nil {
+			d.cluster = cluster
+			return nil
+		}
+		if time.Now().After(end) {
+			return err
 		}
 	}
 }
