@@ -175,7 +175,7 @@ func (f *Flag) validateVariants() error {
 		if got := typeOfJSON(value); got != f.Type {
 			return FieldErrorf("variants."+name, "variant %q is not of type %s", name, f.Type)
 		}
-		if f.Type == Object && depthOfJSON(value) > MaxVariantDepth {
+		if f.Type == Object && JSONDepth(value) > MaxVariantDepth {
 			return FieldErrorf("variants."+name, "variant %q is nested deeper than %d", name, MaxVariantDepth)
 		}
 		size += len(value)
@@ -214,8 +214,8 @@ func typeOfJSON(value json.RawMessage) FlagType {
 	return Number
 }
 
-// depthOfJSON is how many objects and arrays of a valid text are within each other at most.
-func depthOfJSON(text []byte) int {
+// JSONDepth is how many objects and arrays of a valid JSON text are within each other at most.
+func JSONDepth(text []byte) int {
 	depth, deepest, quoted := 0, 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {

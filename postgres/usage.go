@@ -156,28 +156,8 @@ func heldMetadata(raw json.RawMessage) *string {
 	if len(raw) == 0 {
 		return nil
 	}
-	if len(raw) > maxMetadata || !utf8.Valid(raw) || !json.Valid(raw) || depthOf(raw) > maxMetadataDepth {
+	if len(raw) > maxMetadata || !utf8.Valid(raw) || !json.Valid(raw) || tiergate.JSONDepth(raw) > maxMetadataDepth {
 		return new(`{"tiergate.unreadable": true}`)
 	}
 	return new(string(raw))
-}
-
-// depthOf returns how deeply valid JSON is nested.
-func depthOf(raw []byte) int {
-	depth, deepest, quoted := 0, 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			depth++
-			deepest = max(deepest, depth)
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return deepest
 }
