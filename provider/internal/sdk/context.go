@@ -38,23 +38,28 @@ func NewContext() *Context { return contexts.Get().(*Context) }
 // does not hold memory for ever.
 const largeContext = 1024
 
-// Release gives c back for the next caller, who finds nothing of this one in it.
+// Release gives c back for the next caller. It holds on to nothing that this one has read.
 func (c *Context) Release() {
 	if cap(c.items) > largeContext || cap(c.digits) > 16*largeContext {
 		return
 	}
+	c.forget()
+	contexts.Put(c)
+}
+
+// forget drops what the last Read has put into c, which costs nothing where there was none.
+func (c *Context) forget() {
 	clear(c.items)
 	clear(c.keys)
 	clear(c.holders)
+	c.items, c.keys, c.holders, c.digits = c.items[:0], c.keys[:0], c.holders[:0], c.digits[:0]
 	c.UserID, c.TeamID, c.Attributes = "", "", tiergate.Value{}
-	contexts.Put(c)
 }
 
 // Read reads a context. An error is one sentence for the caller: the context has no JSON form, or
 // names the subject by something that is not a string.
 func (c *Context) Read(flat openfeature.FlattenedContext) error {
-	c.items, c.keys, c.holders, c.digits = c.items[:0], c.keys[:0], c.holders[:0], c.digits[:0]
-	c.UserID, c.TeamID, c.Attributes = "", "", tiergate.Value{}
+	c.forget()
 	if len(flat) == 0 {
 		return nil
 	}

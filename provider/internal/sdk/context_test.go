@@ -66,6 +66,25 @@ func TestContext_Read(t *testing.T) {
 	}
 }
 
+// A context that was released holds on to nothing that any of its readings has found.
+func TestContext_Release_forgets_all_that_was_read(t *testing.T) {
+	long := openfeature.FlattenedContext{
+		"targetingKey": "alice", "teamId": "acme", "list": []any{"a", map[string]any{"b": "c"}}, "object": map[string]any{"d": []string{"e"}},
+	}
+	for _, readings := range [][]openfeature.FlattenedContext{
+		{long}, {long, {"x": "y"}}, {long, nil}, {{"x": "y"}, long, {"bad": make(chan int)}},
+	} {
+		c := sdk.NewContext()
+		for _, flat := range readings {
+			_ = c.Read(flat)
+		}
+		c.Release()
+		if !c.Empty() {
+			t.Errorf("after %v it holds on to something", readings)
+		}
+	}
+}
+
 // Numbers have the text that encoding/json gives them, so that a sidecar buckets and compares alike.
 func TestContext_Read_writes_numbers_as_JSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
