@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,13 @@ const (
 	DefaultTrackQueue = 10_000
 	// MaxTrackBatch is how many are recorded at once, a sidecar's bound.
 	MaxTrackBatch = 100
+	// MaxTrackEvent is how many bytes an event has at most, its context and metadata included.
+	// More than a sidecar reads in one message could never be recorded.
+	MaxTrackEvent = 900_000
+	// MaxTrackBytes is how many bytes of events wait at most, however few events that is.
+	MaxTrackBytes = 64 << 20
 
+	trackFixed   = 256                    // bytes of an event beside its texts
 	trackEvery   = time.Second            // how long an event waits for others
 	trackFirst   = 100 * time.Millisecond // the waits between attempts, from …
 	trackLongest = 5 * time.Second        // … to this
@@ -61,7 +68,7 @@ type TrackConfig struct {
 	// when it wraps ErrAway. An event that comes again has the same IdempotencyKey. Nil records nothing.
 	Record func(ctx context.Context, batch []Tracked) ([]error, error)
 	Set    string
-	Queue  int // how many events wait at most; 0 is DefaultTrackQueue
+	Queue  int // how many events wait at most, and no more than MaxTrackBytes of them; 0 is DefaultTrackQueue
 	// Lost is told of events that are not recorded and never will be, and why; nil tells nobody.
 	Lost func(events int, why error)
 	Log  *slog.Logger
@@ -80,6 +87,7 @@ type Tracker struct {
 	ended   bool // nobody will take what waits
 	waiting []Tracked
 	taken   int       // events that are being recorded
+	bytes   int       // of those that wait and those that are being recorded
 	said    time.Time // when it was last logged that events are lost …
 	unsaid  int       // … how many were since …
 	why     error     // … and why the last of them was
@@ -136,10 +144,26 @@ func (t *Tracker) put(e *Tracked) (full bool, err error) {
 		err = errEnded
 	case len(t.waiting)+t.taken >= t.cfg.Queue:
 		err = fmt.Errorf("%d events are waiting already", t.cfg.Queue)
+	case t.bytes+e.size() > MaxTrackBytes:
+		err = fmt.Errorf("events of %d bytes are waiting already", t.bytes)
 	default:
 		t.waiting = append(t.waiting, *e)
+		t.bytes += e.size()
 	}
 	return len(t.waiting) >= MaxTrackBatch, err
+}
+
+// size is how many bytes an event holds, more or less.
+func (e *Tracked) size() int {
+	return trackFixed + len(e.Feature) + len(e.Subject.User) + len(e.Subject.Team) + len(e.Attributes) + len(e.Metadata)
+}
+
+func sizeOf(events []Tracked) int {
+	n := 0
+	for i := range events {
+		n += events[i].size()
+	}
+	return n
 }
 
 // eventOf makes an event of what the SDK says: a whole value from 1 on is the cost, any other but
@@ -173,6 +197,9 @@ func (t *Tracker) eventOf(name string, c openfeature.EvaluationContext, details 
 			return Tracked{}, err
 		}
 		e.Metadata = jsonvalue.Append(nil, read.Attributes)
+	}
+	if e.size() > MaxTrackEvent {
+		return Tracked{}, fmt.Errorf("the event is too large: it has %d bytes, and may have %d", e.size(), MaxTrackEvent)
 	}
 	return e, nil
 }
@@ -219,7 +246,7 @@ func (t *Tracker) end(ctx context.Context) bool {
 		t.mu.Unlock()
 		return false
 	}
-	t.ended, t.waiting = true, nil
+	t.ended, t.waiting, t.bytes = true, nil, 0
 	t.mu.Unlock()
 	if left > 0 {
 		t.lose(left, fmt.Errorf("%w: %w", errEnded, context.Cause(ctx)))
@@ -271,7 +298,9 @@ func (t *Tracker) record(ctx context.Context, batch []Tracked) bool {
 	again := errors.Is(err, ErrAway) || err != nil && ctx.Err() != nil
 	t.mu.Lock()
 	if t.taken = 0; again {
-		t.waiting = append(batch, t.waiting...)
+		t.waiting = slices.Insert(t.waiting, 0, batch...)
+	} else {
+		t.bytes -= sizeOf(batch)
 	}
 	t.mu.Unlock()
 	switch {
@@ -288,13 +317,13 @@ func (t *Tracker) record(ctx context.Context, batch []Tracked) bool {
 	return true
 }
 
-// take takes at most n of the events that wait, the oldest first.
+// take takes at most n of the events that wait, the oldest first. What was recorded is not held on to.
 func (t *Tracker) take(n int) []Tracked {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n = min(n, len(t.waiting))
-	batch := append([]Tracked(nil), t.waiting[:n]...)
+	batch := slices.Clone(t.waiting[:n])
 	t.taken = n
-	t.waiting = append(t.waiting[:0], t.waiting[n:]...)
+	t.waiting = slices.Delete(t.waiting, 0, n)
 	return batch
 }

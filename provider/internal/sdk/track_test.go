@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -180,6 +181,80 @@ func TestTracker_tells_what_is_lost(t *testing.T) {
 			t.Errorf("recorded %d, lost %d: %q", len(l.recorded), tr.LostEvents(), l.lost)
 		}
 	})
+}
+
+// However large events are, they wait in bounded memory: one that could never be recorded is lost
+// at once, and so are those that find no room left. When there is room again, they wait again.
+func TestTracker_bounds_the_bytes_that_wait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{fail: func([]sdk.Tracked) ([]error, error) { return nil, sdk.ErrAway }}
+		tr, end := l.tracker(t, 0)
+		text := strings.Repeat("x", sdk.MaxTrackEvent)
+		large := openfeature.NewTargetlessEvaluationContext(map[string]any{"text": text})
+		fits := openfeature.NewTargetlessEvaluationContext(map[string]any{"text": text[:sdk.MaxTrackEvent-1000]})
+		tr.Track(t.Context(), "x", large, openfeature.TrackingEventDetails{})
+		tr.Track(t.Context(), "x", openfeature.EvaluationContext{}, openfeature.NewTrackingEventDetails(1).Add("text", text))
+		l.mu.Lock()
+		if len(l.lost) != 2 || !strings.Contains(l.lost[0], "too large") || !strings.Contains(l.lost[1], "too large") {
+			t.Errorf("lost %.200q", l.lost)
+		}
+		l.mu.Unlock()
+		const room = sdk.MaxTrackBytes / sdk.MaxTrackEvent
+		for range room + 3 {
+			tr.Track(t.Context(), "x", fits, openfeature.TrackingEventDetails{})
+			time.Sleep(time.Second) // some of the time they are being recorded
+		}
+		l.mu.Lock()
+		if n := tr.LostEvents(); n != 2+3 || !strings.Contains(l.lost[len(l.lost)-1], "bytes are waiting already") {
+			t.Errorf("lost %d: %.200q", n, l.lost)
+		}
+		recorded := 0
+		l.fail = func(batch []sdk.Tracked) ([]error, error) {
+			recorded += len(batch)
+			return make([]error, len(batch)), nil
+		}
+		l.mu.Unlock()
+		time.Sleep(time.Minute)
+		for range room {
+			tr.Track(t.Context(), "x", fits, openfeature.TrackingEventDetails{})
+		}
+		end(time.Second)
+		if tr.LostEvents() != 2+3 || recorded != 2*room {
+			t.Errorf("recorded %d, lost %d: %.200q", recorded, tr.LostEvents(), l.lost)
+		}
+	})
+}
+
+// What has been recorded is not held on to.
+func TestTracker_forgets_what_is_recorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events, size = 50, 500_000
+		var recorded atomic.Int64
+		tr := sdk.NewTracker(sdk.TrackConfig{Record: func(_ context.Context, batch []sdk.Tracked) ([]error, error) {
+			recorded.Add(int64(len(batch)))
+			return nil, nil
+		}})
+		end := run(t, tr)
+		before := heap()
+		c := openfeature.NewTargetlessEvaluationContext(map[string]any{"text": strings.Repeat("x", size)})
+		for range events {
+			tr.Track(t.Context(), "x", c, openfeature.TrackingEventDetails{})
+		}
+		time.Sleep(time.Minute)
+		if grown := heap() - before; recorded.Load() != events || grown > events*size/4 {
+			t.Errorf("after %d events of %d bytes the heap has grown by %d", recorded.Load(), size, grown)
+		}
+		end(time.Second)
+	})
+}
+
+// heap is how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // what is pooled goes the second time
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // At the end what waits is recorded; what cannot be within the time is lost, and said so.
