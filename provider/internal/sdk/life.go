@@ -44,7 +44,7 @@ type span struct {
 	closing context.Context    // set before cancel: how long the end may take
 	release context.CancelFunc // of closing
 	ready   chan struct{}      // closed when the first state is in force
-	broken  chan struct{}      // closed when there will never be any
+	broken  chan struct{}      // closed when nothing will ever be
 	done    chan struct{}
 }
 
@@ -152,7 +152,7 @@ func (l *Life) begun(ctx context.Context, s *span) error {
 	cause := ctx.Err()
 	switch {
 	case isClosed(s.broken):
-		return fmt.Errorf("start %s: %w", l.name, l.trouble)
+		return &fatalError{fmt.Errorf("start %s: %w", l.name, l.trouble)}
 	case cause == nil:
 		return fmt.Errorf("start %s: it was shut down", l.name)
 	case l.trouble != nil:
@@ -161,14 +161,34 @@ func (l *Life) begun(ctx context.Context, s *span) error {
 	return fmt.Errorf("wait for the first state of %s: %w", l.name, cause)
 }
 
+// A fatalError is one that the SDK takes for FATAL: it evaluates nothing any more.
+type fatalError struct{ cause error }
+
+// Error is the cause's.
+func (e *fatalError) Error() string { return e.cause.Error() }
+
+// Unwrap returns what the SDK knows it by, and the cause.
+func (e *fatalError) Unwrap() []error {
+	return []error{&openfeature.ProviderInitError{ErrorCode: openfeature.ProviderFatalCode, Message: e.cause.Error()}, e.cause}
+}
+
 // repeat tells a state that the SDK takes for READY, because an initialization has succeeded.
 func (l *Life) repeat() {
 	switch l.state {
 	case openfeature.StaleState:
 		l.teller.tellState(openfeature.ProviderStale, l.trouble.Error(), "")
 	case openfeature.ErrorState:
-		l.teller.tellState(openfeature.ProviderError, l.trouble.Error(), openfeature.GeneralCode)
+		l.tellError()
 	}
+}
+
+// tellError tells an error, and whether it is for good.
+func (l *Life) tellError() {
+	code := openfeature.GeneralCode
+	if isClosed(l.now.broken) {
+		code = openfeature.ProviderFatalCode
+	}
+	l.teller.tellState(openfeature.ProviderError, l.trouble.Error(), code)
 }
 
 // Shutdown is ShutdownWithContext without a context.

@@ -391,15 +391,43 @@ func TestLife_Shutdown_keeps_its_deadline_when_it_is_cancelled(t *testing.T) {
 	}
 }
 
-// What can never work ends the initialization at once.
+// What can never work ends the initialization at once, and the SDK knows that it is for good.
 func TestLife_broken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, do := newLife(t)
 		done := initialize(t.Context(), l)
 		why := errors.New("the key file is empty")
 		do(func(w *sdk.Work) { w.Broken(why) })
-		if err := <-done; !errors.Is(err, why) || errors.Is(err, context.DeadlineExceeded) {
+		err := <-done
+		if !errors.Is(err, why) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Init = %v", err)
+		}
+		if fatal, ok := errors.AsType[*openfeature.ProviderInitError](err); !ok || fatal.ErrorCode != openfeature.ProviderFatalCode {
+			t.Errorf("to the SDK it is %+v", fatal)
+		}
+		if again := <-initialize(t.Context(), l); !errors.Is(again, why) {
+			t.Errorf("a second Init = %v", again)
+		}
+	})
+}
+
+// What is found to be for good only after the initialization is told with an event, once.
+func TestLife_broken_after_an_initialization_that_ran_out_of_time(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, do := newLife(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := <-initialize(ctx, l); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Init = %v", err)
+		}
+		do(func(w *sdk.Work) { w.Broken(errors.New("the key file is empty")) })
+		do(func(w *sdk.Work) { w.Broken(errors.New("the key file is empty")) })
+		e := <-l.EventChannel()
+		if e.EventType != openfeature.ProviderError || e.ErrorCode != openfeature.ProviderFatalCode || e.Message != "the key file is empty" {
+			t.Errorf("%+v was told", e)
+		}
+		if got := told(l); got != nil {
+			t.Errorf("%q was told too", got)
 		}
 	})
 }

@@ -55,25 +55,32 @@ func (w *Work) Stale(why error) {
 	})
 }
 
-// Lost says that there are no answers worth having any more. Before there were any it is Trouble.
-func (w *Work) Lost(why error) { w.tell(func(l *Life) { l.lost(why) }) }
-
-// Broken is Lost, for good: an initialization waits no longer.
-func (w *Work) Broken(why error) {
+// Lost says that answers are not to be relied on any more, if there are any. Before there were any
+// it is Trouble.
+func (w *Work) Lost(why error) {
 	w.tell(func(l *Life) {
-		if !isClosed(l.now.broken) {
-			close(l.now.broken)
+		l.trouble = why
+		if l.state == openfeature.ReadyState || l.state == openfeature.StaleState {
+			l.state = openfeature.ErrorState
+			l.tellError()
 		}
-		l.lost(why)
 	})
 }
 
-func (l *Life) lost(why error) {
-	l.trouble = why
-	if l.state == openfeature.ReadyState || l.state == openfeature.StaleState {
-		l.state = openfeature.ErrorState
-		l.teller.tellState(openfeature.ProviderError, why.Error(), openfeature.GeneralCode)
-	}
+// Broken says that what was asked for can never work: an initialization waits no longer, and the
+// SDK takes the provider for FATAL.
+func (w *Work) Broken(why error) {
+	w.tell(func(l *Life) {
+		if isClosed(l.now.broken) {
+			return
+		}
+		close(l.now.broken)
+		l.trouble = why
+		if l.state != openfeature.NotReadyState { // else the initialization tells it
+			l.state = openfeature.ErrorState
+			l.tellError()
+		}
+	})
 }
 
 // Trouble remembers why nothing is in force yet, for the error of an initialization.
