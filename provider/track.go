@@ -22,7 +22,8 @@ func (p *Provider) trackConfig() sdk.TrackConfig {
 	return cfg
 }
 
-// record records events through the gate.
+// record records events through the gate. Once ctx has ended, what has failed may have failed for
+// that alone, and is to come again: at the shutdown there is still time.
 func (p *Provider) record(ctx context.Context, batch []sdk.Tracked) ([]error, error) {
 	errs := make([]error, len(batch))
 	slots := make(chan struct{}, together)
@@ -36,8 +37,8 @@ func (p *Provider) record(ctx context.Context, batch []sdk.Tracked) ([]error, er
 	}
 	all.Wait()
 	for _, err := range errs {
-		if tiergate.CodeOf(err) == tiergate.Unavailable { // those that were recorded have been by then
-			return nil, fmt.Errorf("%w: %w", sdk.ErrAway, err)
+		if err != nil && (ctx.Err() != nil || tiergate.CodeOf(err) == tiergate.Unavailable) {
+			return nil, fmt.Errorf("%w: %w", sdk.ErrAway, err) // those that were recorded have been by then
 		}
 	}
 	return errs, nil

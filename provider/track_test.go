@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/open-feature/go-sdk/openfeature"
@@ -99,6 +100,53 @@ func TestInProcess_tracks_after_each_beginning(t *testing.T) {
 	if n := gate.uses.Load(); n != times || p.LostEvents() != times {
 		t.Errorf("recorded %d, lost %d, want %d of both", n, p.LostEvents(), times)
 	}
+}
+
+// What is being recorded when the provider is shut down is given up by a gate that heeds its context;
+// it is recorded in the time that the shutdown has, and nothing of it is told to be lost.
+func TestInProcess_records_what_the_shutdown_interrupts(t *testing.T) {
+	gate := &heeding{begun: make(chan struct{}), keys: map[string]bool{}}
+	p := provider.InProcess(fixed(conformance.Demo()), provider.Options{Gate: gate})
+	if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+		t.Fatal(err)
+	}
+	const events = 3
+	for range events {
+		p.Track(t.Context(), "exports", openfeature.NewEvaluationContext("bob", nil), openfeature.TrackingEventDetails{})
+	}
+	<-gate.begun
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := p.ShutdownWithContext(ctx); err != nil {
+		t.Error(err)
+	}
+	if len(gate.keys) != events || p.LostEvents() != 0 {
+		t.Errorf("of %d events %d are recorded, and %d lost", events, len(gate.keys), p.LostEvents())
+	}
+}
+
+// A heeding gate records nothing before its context ends for the first time. What comes again has the
+// same key.
+type heeding struct {
+	tiergate.Gate
+	once  sync.Once
+	begun chan struct{}
+	ended atomic.Bool
+	mu    sync.Mutex
+	keys  map[string]bool
+}
+
+func (g *heeding) Track(ctx context.Context, u *tiergate.Use) (tiergate.Verdict, error) {
+	g.once.Do(func() { close(g.begun) })
+	if !g.ended.Load() {
+		<-ctx.Done()
+		g.ended.Store(true)
+		return tiergate.Verdict{}, ctx.Err()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keys[u.IdempotencyKey] = true
+	return tiergate.Verdict{Allow: true}, nil
 }
 
 // A recording gate counts what it is told.
