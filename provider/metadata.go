@@ -22,7 +22,8 @@ type shelf struct {
 	timeless bool // time alone changes no answer
 	set      string
 	revision string
-	version  string // of flags that have none of their own
+	version  string  // of flags that have none of their own
+	document *string // the version of a stream's document, when the shelf was made
 
 	kept [slots]atomic.Pointer[labelled]
 }
@@ -47,18 +48,27 @@ func (l *label) slot() uintptr {
 
 // shelfOf returns the shelf of the generation in force.
 func (p *Provider) shelfOf(g *evaluator.Generation) *shelf {
-	s, stale := p.shelf.Load(), p.stale.Load()
-	if s != nil && s.of == g && s.stale == stale {
+	s, stale, document := p.shelf.Load(), p.stale.Load(), p.documentVersion()
+	if s != nil && s.of == g && s.stale == stale && s.document == document {
 		return s
 	}
-	next := &shelf{of: g, stale: stale, timeless: g.Steps(p.set) == tiergate.StepNever, set: p.set, revision: g.Resume().Revision()}
-	if next.version = next.revision; p.stream != nil {
-		if version := p.stream.version.Load(); version != nil {
-			next.version = *version
-		}
+	next := &shelf{
+		of: g, stale: stale, timeless: g.Steps(p.set) == tiergate.StepNever,
+		set: p.set, revision: g.Resume().Revision(), document: document,
+	}
+	if next.version = next.revision; document != nil {
+		next.version = *document
 	}
 	p.shelf.CompareAndSwap(s, next) // one who came first has the same
 	return next
+}
+
+// documentVersion is what a stream's document says of its version, nil if nothing does.
+func (p *Provider) documentVersion() *string {
+	if p.stream == nil {
+		return nil
+	}
+	return p.stream.version.Load()
 }
 
 func (s *shelf) metadataOf(d *tiergate.Decision) openfeature.FlagMetadata {

@@ -66,13 +66,14 @@ type Stream struct {
 	set  string
 	opts StreamOptions
 
-	version atomic.Pointer[string] // of the newest document; nil is unknown
+	version atomic.Pointer[string] // of the document in force; nil is unknown
 	unread  func(error)            // told why a document could not be read, nil for nobody
 
 	following sync.Mutex // held by Follow; guards the fields below
 	epoch     string
 	rev       int64
 	sent      map[tiergate.Kind]map[string]any // what was handed over as revision rev; nil is nothing
+	refused   bool                             // it did not come into force
 }
 
 // SyncStream makes a source of a server at "host:port" or "unix:/path"; "" is DefaultSyncAddr.
@@ -270,23 +271,32 @@ func (s *Stream) take(ctx context.Context, document []byte, f tiergate.Follower)
 		}
 		return false
 	}
-	next := s.contentOf(&file)
+	next, version := s.contentOf(&file)
 	whole := s.sent == nil
-	changes := changesBetween(s.sent, next)
-	if !whole && len(changes) == 0 {
-		return true
+	if changes := changesBetween(s.sent, next); whole || len(changes) > 0 {
+		s.rev++
+		s.sent = next
+		err = f.Apply(ctx, tiergate.Revision{
+			Resume: tiergate.Resume{Epoch: s.epoch, Rev: s.rev}, Whole: whole, Changes: tiergate.ChangesOf(changes...), At: time.Now(),
+		})
+		s.refused = err != nil
 	}
-	s.rev++
-	s.sent = next
-	err = f.Apply(ctx, tiergate.Revision{
-		Resume: tiergate.Resume{Epoch: s.epoch, Rev: s.rev}, Whole: whole, Changes: tiergate.ChangesOf(changes...), At: time.Now(),
-	})
+	if !s.refused {
+		s.says(version)
+	}
 	return err == nil || ctx.Err() == nil
 }
 
-// contentOf is what a document says, all of it in the one set that was asked for. A flag that
-// cannot be used is there and answers with an error.
-func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
+// says takes in the version of the document in force. The same one stays where it is.
+func (s *Stream) says(version *string) {
+	if before := s.version.Load(); before == nil || version == nil || *before != *version {
+		s.version.Store(version)
+	}
+}
+
+// contentOf is what a document says, all of it in the one set that was asked for, and its version if
+// it has one. A flag that cannot be used is there and answers with an error.
+func (s *Stream) contentOf(file *flagd.File) (content map[tiergate.Kind]map[string]any, version *string) {
 	flags := map[string]any{}
 	put := func(flag *tiergate.Flag) {
 		flag.Set, flag.ID = s.set, s.set+"/"+flag.Name
@@ -303,16 +313,15 @@ func (s *Stream) contentOf(file *flagd.File) map[tiergate.Kind]map[string]any {
 	}
 	set := file.Sets[0] // all of them have the document's shared rules and metadata
 	set.Name = s.set
-	s.version.Store(nil)
-	if version, ok := set.Metadata["version"].(string); ok {
-		s.version.Store(&version)
+	if text, ok := set.Metadata["version"].(string); ok {
+		version = &text
 		set.Metadata = maps.Clone(set.Metadata)
 		delete(set.Metadata, "version") // which would make each change one of all flags
 	}
 	return map[tiergate.Kind]map[string]any{
 		tiergate.KindFlagSet: {set.Name: &set},
 		tiergate.KindFlag:    flags,
-	}
+	}, version
 }
 
 // changesBetween returns what makes next of before, sets first, in the order of their keys. What is

@@ -105,6 +105,11 @@ func document(flag string, tiers ...string) string {
 		"metadata": {"version": "41", "flagSetId": "shop"}}`
 }
 
+// versioned is a flag file with one flag and a version.
+func versioned(version string) string {
+	return strings.Replace(document("premium", "pro"), `"41"`, `"`+version+`"`, 1)
+}
+
 func tierOf(t *testing.T, c *openfeature.Client, flag, tier string) openfeature.BooleanEvaluationDetails {
 	t.Helper()
 	d, _ := c.BooleanValueDetails(t.Context(), flag, false, openfeature.NewEvaluationContext("alice", map[string]any{"tier": tier}))
@@ -173,6 +178,22 @@ func TestSyncStream_comes_back_to_a_server(t *testing.T) {
 		serveFlags(t, s, at)
 		s.documents <- document("b", "pro")
 		next(t, events, openfeature.ProviderReady)
+	}
+}
+
+// A document that says nothing new but its version changes no flag, and the version that answers tell.
+func TestSyncStream_tells_the_version_of_the_newest_document(t *testing.T) {
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- versioned("1") }()
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{}))
+	for _, version := range []string{"1", "2", "3"} {
+		if version != "1" {
+			s.documents <- versioned(version)
+		}
+		await(t, "version "+version+" is told", func() bool {
+			return tierOf(t, c, "premium", "pro").FlagMetadata["version"] == version
+		})
 	}
 }
 

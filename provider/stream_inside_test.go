@@ -1,0 +1,50 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tiergate/tiergate"
+)
+
+// A refusing follower says why it does not put in force what it is given, nil if it does.
+type refusing struct{ why error }
+
+func (f *refusing) Apply(context.Context, tiergate.Revision) error { return f.why }
+
+func (f *refusing) Confirm(time.Time) {}
+
+// The version that is told is that of the document in force: not of one that was refused, however
+// often it comes, and of the next one that is not.
+func TestStream_version_is_of_the_document_in_force(t *testing.T) {
+	s, f := SyncStream("", StreamOptions{}), &refusing{}
+	for _, step := range []struct {
+		story, flag, version string
+		why                  error
+		want                 string
+	}{
+		{"the first", "a", "1", nil, "1"},
+		{"only the version is new", "a", "2", nil, "2"},
+		{"one that is refused", "b", "3", errors.New("a policy does not compile"), "2"},
+		{"the same again", "b", "3", nil, "2"},
+		{"the same in another version", "b", "4", nil, "2"},
+		{"one that is not refused", "c", "5", nil, "5"},
+		{"without a version", "c", "", nil, ""},
+	} {
+		f.why = step.why
+		about := `, "metadata": {"version": "` + step.version + `"}`
+		if step.version == "" {
+			about = ""
+		}
+		s.take(t.Context(), []byte(`{"flags": {"`+step.flag+`": {"state": "DISABLED", "variants": {"on": true}}}`+about+`}`), f)
+		got := ""
+		if v := s.version.Load(); v != nil {
+			got = *v
+		}
+		if got != step.want {
+			t.Errorf("%s: version %q is told, want %q", step.story, got, step.want)
+		}
+	}
+}
