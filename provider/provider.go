@@ -29,7 +29,9 @@ type Options struct {
 	// authenticates it, 32 bytes or more; "" is a random one in Dir.
 	Dir, KeyFile string
 	// StaleAfter is the age of the data from which the provider is STALE. It goes on deciding.
-	// 0 is DefaultStaleAfter; negative is never.
+	// 0 is DefaultStaleAfter; negative is never. A source must be heard more often: a folder is
+	// each ten seconds (FileOptions.Rescan), a Postgres each second, and a SyncStream is asked
+	// thrice in that time, but at most ten times a second.
 	StaleAfter time.Duration
 	// InitTimeout bounds an initialization whose context has no deadline; 0 is ten seconds.
 	InitTimeout time.Duration
@@ -87,6 +89,7 @@ func InProcess(source tiergate.Source, o Options) *Provider {
 	}
 	if s, ok := source.(*Stream); ok {
 		p.stream, p.set = s, cmp.Or(p.set, s.set)
+		s.every = probesFor(p.staleAfter)
 		s.opts.Log = cmp.Or(s.opts.Log, o.Log)
 		p.options.Name = cmp.Or(o.Name, "sync stream")
 		o.TrustContextTier = true

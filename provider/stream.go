@@ -33,10 +33,12 @@ import (
 // DefaultSyncAddr is where a sidecar on this machine streams its flags.
 const DefaultSyncAddr = "127.0.0.1:8015"
 
-// probeEvery is how often a server that sends nothing is asked whether it is there, and probeTime
-// how long it has to answer.
+// probeEvery is how often a server that sends nothing is asked whether it is there, unless its
+// provider is STALE sooner, but not more often than probeLeast; probeTime is how long it has to
+// answer.
 const (
 	probeEvery = 5 * time.Second
+	probeLeast = 100 * time.Millisecond
 	probeTime  = 5 * time.Second
 )
 
@@ -68,6 +70,7 @@ type Stream struct {
 
 	version atomic.Pointer[string] // of the document in force; nil is unknown
 	unread  func(error)            // told why a document could not be read, nil for nobody
+	every   time.Duration          // how often the server is asked whether it is there
 
 	following sync.Mutex // held by Follow; guards the fields below
 	epoch     string
@@ -81,7 +84,16 @@ type Stream struct {
 func SyncStream(addr string, o StreamOptions) *Stream {
 	o.MaxBytes = cmp.Or(o.MaxBytes, flagd.MaxBytes)
 	o.ProviderID = cmp.Or(o.ProviderID, "tiergate-go")
-	return &Stream{addr: cmp.Or(addr, DefaultSyncAddr), set: cmp.Or(o.Set, tiergate.DefaultSet), opts: o, epoch: newEpoch()}
+	return &Stream{addr: cmp.Or(addr, DefaultSyncAddr), set: cmp.Or(o.Set, tiergate.DefaultSet), opts: o, every: probeEvery, epoch: newEpoch()}
+}
+
+// probesFor is how often to ask a server, so that a provider that is STALE after so long is not so
+// because one answer is late.
+func probesFor(staleAfter time.Duration) time.Duration {
+	if staleAfter < 0 {
+		return probeEvery
+	}
+	return max(min(probeEvery, staleAfter/3), probeLeast)
 }
 
 func (s *Stream) log() *slog.Logger {
@@ -217,7 +229,7 @@ func (s *Stream) receive(ctx context.Context, conn *grpc.ClientConn, to chan<- [
 
 // probe looks again and again, for a stream says nothing while nothing changes.
 func (s *Stream) probe(ctx context.Context, conn *grpc.ClientConn, to chan<- sighting) error {
-	tick := time.NewTicker(probeEvery)
+	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	for {
 		select {

@@ -48,3 +48,16 @@ func TestStream_version_is_of_the_document_in_force(t *testing.T) {
 		}
 	}
 }
+
+// A server is asked thrice before its provider is STALE, neither all the time nor less often than it
+// would be without.
+func TestStream_asks_thrice_before_it_is_stale(t *testing.T) {
+	for staleAfter, want := range map[time.Duration]time.Duration{
+		-1: 5 * time.Second, time.Hour: 5 * time.Second, DefaultStaleAfter: 5 * time.Second,
+		3 * time.Second: time.Second, time.Millisecond: 100 * time.Millisecond,
+	} {
+		if s := InProcess(SyncStream("", StreamOptions{}), Options{StaleAfter: staleAfter}).stream; s.every != want {
+			t.Errorf("STALE after %v, it asks each %v, want %v", staleAfter, s.every, want)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type flagServer struct {
 	syncv1.UnimplementedFlagSyncServiceServer
 	documents chan string // "" ends the stream
 	age       string      // of its data, in milliseconds
+	looks     atomic.Int64
 	mu        sync.Mutex
 	asked     *syncv1.SyncFlagsRequest
 	header    metadata.MD
@@ -64,6 +66,7 @@ func (s *flagServer) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 }
 
 func (s *flagServer) GetMetadata(ctx context.Context, _ *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
+	s.looks.Add(1)
 	if s.age == "" {
 		return nil, status.Error(codes.Unimplemented, "no such question")
 	}
@@ -163,22 +166,36 @@ func TestSyncStream_comes_back_to_a_server(t *testing.T) {
 		s := &flagServer{documents: make(chan string)}
 		at, down := serveFlags(t, s, addr)
 		go func() { s.documents <- document("a", "pro") }()
-		c := client(t, provider.InProcess(provider.SyncStream(at, provider.StreamOptions{}), provider.Options{StaleAfter: 500 * time.Millisecond}))
+		c := client(t, provider.InProcess(provider.SyncStream(at, provider.StreamOptions{}), provider.Options{StaleAfter: 3 * time.Second}))
 		events := watch(c)
 		s.documents <- ""
 		s.documents <- document("b", "pro")
 		if e := next(t, events, openfeature.ProviderConfigChange); !slices.Equal(e.FlagChanges, []string{"a", "b"}) {
 			t.Errorf("after the stream had ended: %+v", e)
 		}
-		down()
-		next(t, events, openfeature.ProviderStale)
-		if d := tierOf(t, c, "b", "pro"); !d.Value || d.FlagMetadata["stale"] != true {
-			t.Errorf("while the server is away: %+v", d)
+		is := func(state openfeature.State, stale any) func() bool {
+			return func() bool {
+				d := tierOf(t, c, "b", "pro")
+				return c.State() == state && d.Value && d.FlagMetadata["stale"] == stale
+			}
 		}
+		await(t, "READY beside the server", is(openfeature.ReadyState, nil))
+		down()
+		await(t, "STALE while the server is away", is(openfeature.StaleState, true))
 		serveFlags(t, s, at)
 		s.documents <- document("b", "pro")
-		next(t, events, openfeature.ProviderReady)
+		await(t, "READY once the server is back", is(openfeature.ReadyState, nil))
 	}
+}
+
+// However soon a provider is STALE, a server that says nothing new is heard often enough not to be taken
+// for one that is away.
+func TestSyncStream_asks_as_often_as_it_would_be_stale(t *testing.T) {
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- document("a", "pro") }()
+	client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{StaleAfter: 600 * time.Millisecond}))
+	await(t, "the server is asked ten times", func() bool { return s.looks.Load() >= 10 })
 }
 
 // A document that says nothing new but its version changes no flag, and the version that answers tell.
