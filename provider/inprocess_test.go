@@ -174,13 +174,34 @@ func TestInProcess_starts_from_the_last_known_good_state(t *testing.T) {
 	}
 }
 
-// A key file that cannot be used ends the initialization at once, with the reason.
+// What can never work ends the initialization at once, with the reason, and is FATAL: a key file that
+// cannot be used, a stream of another flag set, a key that would travel in plain text.
 func TestInProcess_says_at_once_what_can_never_work(t *testing.T) {
-	p := provider.InProcess(newSource(), provider.Options{Dir: t.TempDir(), KeyFile: "/does/not/exist"})
-	if err := p.Init(openfeature.EvaluationContext{}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Init = %v", err)
+	for name, tc := range map[string]struct {
+		source tiergate.Source
+		o      provider.Options
+		why    string
+	}{
+		"key_file":    {newSource(), provider.Options{Dir: t.TempDir(), KeyFile: "/does/not/exist"}, "no such file or directory"},
+		"another_set": {provider.SyncStream("127.0.0.1:1", provider.StreamOptions{Set: "shop"}), provider.Options{Set: "web"}, `"web" is not what the stream is of, "shop"`},
+		"default_set": {provider.SyncStream("127.0.0.1:1", provider.StreamOptions{}), provider.Options{Set: "web"}, "StreamOptions.Set"},
+		"plain_text":  {provider.SyncStream("192.0.2.1:1", provider.StreamOptions{Key: "tg_dev_1"}), provider.Options{}, "in plain text"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := isolated.NewAPI()
+			err := api.SetProviderAndWait(t.Context(), provider.InProcess(tc.source, tc.o))
+			if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), tc.why) {
+				t.Errorf("Init = %v", err)
+			}
+			c := api.NewClient()
+			if d := boolOf(t, c, "new-dashboard"); d.ErrorCode != openfeature.ProviderFatalCode || c.State() != openfeature.FatalState {
+				t.Errorf("%+v in state %s", d, c.State())
+			}
+			if err := api.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	p.Shutdown()
 }
 
 // A folder of flag files is a source like any other, and a saved file is a change.

@@ -20,7 +20,8 @@ const DefaultStaleAfter = 15 * time.Second
 
 // Options say how a provider decides in process. The zero value is the usual.
 type Options struct {
-	// Set is the flag set; "" is that of a SyncStream, else tiergate.DefaultSet.
+	// Set is the flag set; "" is that of a SyncStream, else tiergate.DefaultSet. A SyncStream
+	// has one set only: another one here is FATAL.
 	Set string
 	// Name names the source in logs, such as "postgres"; "" is "source".
 	Name string

@@ -166,13 +166,21 @@ type sighting struct {
 	age time.Duration
 }
 
+// unusable is why the stream can never be followed as it was made, nil if it can.
+func (s *Stream) unusable() error {
+	if s.opts.Key != "" && s.opts.TLS == nil && !s.opts.Insecure && !isHere(s.addr) {
+		return errors.New("an API key is not sent in plain text to another machine: set TLS, or Insecure")
+	}
+	return nil
+}
+
 func (s *Stream) dial() (*grpc.ClientConn, error) {
+	if err := s.unusable(); err != nil {
+		return nil, err
+	}
 	secure := insecure.NewCredentials()
-	switch {
-	case s.opts.TLS != nil:
+	if s.opts.TLS != nil {
 		secure = credentials.NewTLS(s.opts.TLS)
-	case s.opts.Key != "" && !s.opts.Insecure && !isHere(s.addr):
-		return nil, errors.New("an API key is not sent in plain text to another machine: set TLS, or Insecure")
 	}
 	target := s.addr
 	if !strings.HasPrefix(target, "unix:") {

@@ -30,13 +30,27 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.tracker.Open()
 	var all sync.WaitGroup
 	all.Go(func() {
-		if err := s.Run(ctx); err != nil {
+		if err := p.follow(ctx, s); err != nil {
 			w.Broken(err)
 		}
 	})
 	all.Go(func() { p.watch(ctx, w, s) })
 	all.Go(func() { p.tracker.Run(ctx, w.Closing) })
 	all.Wait()
+}
+
+// follow follows the source until ctx ends. An error is about what can never work.
+func (p *Provider) follow(ctx context.Context, s *syncer.Syncer) error {
+	if p.stream == nil {
+		return s.Run(ctx)
+	}
+	if p.stream.set != p.set {
+		return fmt.Errorf("the flag set %q is not what the stream is of, %q: StreamOptions.Set says which it is", p.set, p.stream.set)
+	}
+	if err := p.stream.unusable(); err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }
 
 // watch tells when the first state is in force, of each change from then on, when what is in force
