@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
@@ -58,27 +59,88 @@ func boolOf(t *testing.T, c *openfeature.Client, flag string) openfeature.Boolea
 // A source that says nothing any more makes the provider STALE, with the reason; it goes on
 // deciding, says so in its answers, and is READY again when the source is back.
 func TestInProcess_is_stale_while_its_source_is_away(t *testing.T) {
-	s := newSource()
-	p := provider.InProcess(s, provider.Options{StaleAfter: 300 * time.Millisecond})
-	go s.demo()
-	c := client(t, p)
-	events := watch(c)
-	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil {
-		t.Errorf("at first: %+v", d)
+	synctest.Test(t, func(t *testing.T) {
+		s := newSource()
+		p := provider.InProcess(s, provider.Options{})
+		go s.demo()
+		c := client(t, p)
+		events := watch(c)
+		if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil {
+			t.Errorf("at first: %+v", d)
+		}
+		s.hold(true)
+		s.lose <- errBroken
+		if e := next(t, events, openfeature.ProviderStale); !strings.Contains(e.Message, errBroken.Error()) {
+			t.Errorf("STALE says %q", e.Message)
+		}
+		if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true || c.State() != openfeature.StaleState {
+			t.Errorf("while stale: %+v in state %s", d, c.State())
+		}
+		s.hold(false)
+		next(t, events, openfeature.ProviderReady)
+		if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil || c.State() != openfeature.ReadyState {
+			t.Errorf("afterwards: %+v in state %s", d, c.State())
+		}
+	})
+}
+
+// A source that stays away for the grace period makes the provider an ERROR, told once with the age of
+// the data; it goes on deciding all the same, and is READY again when the source is back.
+func TestInProcess_is_an_error_after_the_grace_period(t *testing.T) {
+	for name, tc := range map[string]struct {
+		grace, want time.Duration
+		says        string
+	}{
+		"of_a_minute_by_itself": {0, time.Minute, "what is decided is 1m1"},
+		"of_ten_if_told_so":     {10 * time.Minute, 10 * time.Minute, "what is decided is 10m1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSource()
+				go s.demo()
+				c := client(t, provider.InProcess(s, provider.Options{GracePeriod: tc.grace}))
+				events := watch(c)
+				s.hold(true)
+				await(t, "STALE", func() bool { return c.State() == openfeature.StaleState })
+				began := time.Now()
+				time.Sleep(tc.want - 2*time.Second)
+				if len(events[openfeature.ProviderError]) > 0 || c.State() != openfeature.StaleState {
+					t.Errorf("shortly before the end it is %s", c.State())
+				}
+				e := next(t, events, openfeature.ProviderError)
+				if took := time.Since(began).Round(time.Second); took != tc.want || !strings.HasPrefix(e.Message, tc.says) ||
+					!strings.Contains(e.Message, " old: nothing was heard of the source") {
+					t.Errorf("after %v it says %q", took, e.Message)
+				}
+				time.Sleep(time.Hour)
+				if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true || c.State() != openfeature.ErrorState {
+					t.Errorf("afterwards: %+v in state %s", d, c.State())
+				}
+				if n := len(events[openfeature.ProviderError]) + len(events[openfeature.ProviderStale]); n > 1 {
+					t.Errorf("it is told %d times more", n)
+				}
+				s.hold(false)
+				next(t, events, openfeature.ProviderReady)
+				if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil || c.State() != openfeature.ReadyState {
+					t.Errorf("with its source back: %+v in state %s", d, c.State())
+				}
+			})
+		})
 	}
-	s.hold(true)
-	s.lose <- errBroken
-	if e := next(t, events, openfeature.ProviderStale); !strings.Contains(e.Message, errBroken.Error()) {
-		t.Errorf("STALE says %q", e.Message)
-	}
-	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true || c.State() != openfeature.StaleState {
-		t.Errorf("while stale: %+v in state %s", d, c.State())
-	}
-	s.hold(false)
-	next(t, events, openfeature.ProviderReady)
-	if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != nil || c.State() != openfeature.ReadyState {
-		t.Errorf("afterwards: %+v in state %s", d, c.State())
-	}
+}
+
+// With a grace period that never ends a provider is STALE for as long as its source is away.
+func TestInProcess_is_stale_for_ever_if_it_is_told_so(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSource()
+		go s.demo()
+		c := client(t, provider.InProcess(s, provider.Options{GracePeriod: -1}))
+		s.hold(true)
+		time.Sleep(time.Hour)
+		if d := boolOf(t, c, "new-dashboard"); !d.Value || d.FlagMetadata["stale"] != true || c.State() != openfeature.StaleState {
+			t.Errorf("after an hour: %+v in state %s", d, c.State())
+		}
+	})
 }
 
 // Each change is told, with the flags whose definitions changed; one of a team or a user, and one

@@ -12,11 +12,16 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/provider/internal/sdk"
+	"github.com/tiergate/tiergate/provider/sidecar"
 )
 
-// DefaultStaleAfter is the age of the data from which a provider in process is STALE, the same
-// from which a sidecar is not ready.
-const DefaultStaleAfter = 15 * time.Second
+const (
+	// DefaultStaleAfter is the age of the data from which a provider in process is STALE, the
+	// same from which a sidecar is not ready.
+	DefaultStaleAfter = 15 * time.Second
+	// DefaultGracePeriod is how long a provider is STALE before it is in ERROR.
+	DefaultGracePeriod = sidecar.DefaultGracePeriod
+)
 
 // Options say how a provider decides in process. The zero value is the usual.
 type Options struct {
@@ -34,6 +39,10 @@ type Options struct {
 	// each ten seconds (FileOptions.Rescan), a Postgres each second, and a SyncStream is asked
 	// thrice in that time, but at most ten times a second.
 	StaleAfter time.Duration
+	// GracePeriod is how long the provider is STALE before it is in ERROR. Unlike one that asks a
+	// sidecar it goes on deciding from what it has, marked as stale, and is READY as soon as the
+	// source is heard again. 0 is DefaultGracePeriod; negative is never.
+	GracePeriod time.Duration
 	// InitTimeout bounds an initialization whose context has no deadline; 0 is ten seconds.
 	InitTimeout time.Duration
 	// TrustContextTier lets the "tier" of an evaluation context stand for the user's own, as
@@ -45,8 +54,9 @@ type Options struct {
 
 	// Gate records what is tracked, in the background; nil records nothing, and says so.
 	Gate tiergate.Gate
-	// TrackQueue is how many tracked events wait at most; 0 is 10,000. TrackLost is told of
-	// those that were not recorded and never will be, and why; nil tells nobody.
+	// TrackQueue is how many tracked events wait at most, of 64 MiB in all; 0 is 10,000.
+	// TrackLost is told of those that were not recorded and never will be, and why; nil tells
+	// nobody.
 	TrackQueue int
 	TrackLost  func(events int, why error)
 
@@ -63,6 +73,7 @@ type Provider struct {
 	tracker    *sdk.Tracker
 	set        string
 	staleAfter time.Duration
+	grace      time.Duration
 	options    Options
 	source     *watched
 	stream     *Stream // the source, if it is one
@@ -85,8 +96,8 @@ func InProcess(source tiergate.Source, o Options) *Provider {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Provider{
-		set: o.Set, staleAfter: cmp.Or(o.StaleAfter, DefaultStaleAfter), options: o,
-		source: &watched{source: source}, engine: o.Engine,
+		set: o.Set, staleAfter: cmp.Or(o.StaleAfter, DefaultStaleAfter), grace: cmp.Or(o.GracePeriod, DefaultGracePeriod),
+		options: o, source: &watched{source: source}, engine: o.Engine,
 	}
 	if s, ok := source.(*Stream); ok {
 		p.stream, p.set = s, cmp.Or(p.set, s.set)

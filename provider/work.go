@@ -68,14 +68,10 @@ func (p *Provider) watch(ctx context.Context, w *sdk.Work, s *syncer.Syncer) {
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	telling.Go(func() { p.tell(ctx, w, first) })
+	var since time.Time // when it became STALE; zero while it is not
 	for {
 		f := s.Freshness()
-		old := p.staleAfter > 0 && f.Age(time.Now()) > p.staleAfter
-		if p.stale.Store(old); old {
-			w.Stale(p.whyOld(&f))
-		} else {
-			w.Ready("what is decided is up to date again")
-		}
+		since = p.judge(w, &f, since)
 		select {
 		case <-look.C:
 		case <-ctx.Done():
@@ -89,7 +85,39 @@ func (p *Provider) interval() time.Duration {
 	if p.staleAfter < 0 {
 		return time.Hour
 	}
-	return min(max(p.staleAfter/10, time.Millisecond), time.Second)
+	shortest := p.staleAfter
+	if p.grace > 0 {
+		shortest = min(shortest, p.grace)
+	}
+	return min(max(shortest/10, time.Millisecond), time.Second)
+}
+
+// judge tells whether what is in force is old, and has been for too long. It returns since when.
+func (p *Provider) judge(w *sdk.Work, f *tiergate.Freshness, since time.Time) time.Time {
+	now := time.Now()
+	old := p.staleAfter > 0 && f.Age(now) > p.staleAfter
+	p.stale.Store(old)
+	if !old {
+		w.Ready("what is decided is up to date again")
+		return time.Time{}
+	}
+	if since.IsZero() {
+		since = now
+	}
+	if p.grace > 0 && now.Sub(since) >= p.grace {
+		w.Lost(fmt.Errorf("what is decided is %s: %w", ageText(f, now), p.whyOld(f)))
+	} else {
+		w.Stale(fmt.Errorf("what is decided may be old: %w", p.whyOld(f)))
+	}
+	return since
+}
+
+// ageText is how old what is in force is. A state on disk may not say.
+func ageText(f *tiergate.Freshness, now time.Time) string {
+	if f.AsOf.Unix() <= 1 {
+		return "of unknown age"
+	}
+	return f.Age(now).Round(time.Second).String() + " old"
 }
 
 func (p *Provider) whyOld(f *tiergate.Freshness) error {
@@ -97,9 +125,9 @@ func (p *Provider) whyOld(f *tiergate.Freshness) error {
 		return errors.New(f.Refused)
 	}
 	if err := p.source.lost.Load(); err != nil {
-		return fmt.Errorf("what is decided may be old: %w", *err)
+		return *err
 	}
-	return fmt.Errorf("what is decided may be old: nothing was heard of the source for %v", p.staleAfter)
+	return fmt.Errorf("nothing was heard of the source for %v", p.staleAfter)
 }
 
 // tell tells what each change of the configuration may change for the callers.
