@@ -17,7 +17,13 @@ import (
 	"github.com/tiergate/tiergate/provider"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// Of the sidecar that an example asks: these live on for a while, or as long as the program.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+	)
+}
 
 // A fakeSource hands over what its test sends. While it is held it says nothing, and it is lost
 // when it is told why.
