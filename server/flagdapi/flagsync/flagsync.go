@@ -172,9 +172,21 @@ func (f *follower) wait() error {
 	}
 	changed, err := wait(f.ctx, f.more, within)
 	if changed {
-		_, err = wait(f.ctx, nil, max(time.Until(f.looked.Add(pause)), server.Spread(f.followed.count(), 0)))
+		err = rest(f.ctx, max(time.Until(f.looked.Add(pause)), server.Spread(f.followed.count(), 0)))
 	}
 	return err
+}
+
+// rest waits until a time is over, which may be none. The error is the end of the call.
+func rest(ctx context.Context, over time.Duration) error {
+	timer := time.NewTimer(over)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // wait waits for the first of a change and the end of a time, 0 for none, and reports whether it

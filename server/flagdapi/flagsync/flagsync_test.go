@@ -3,6 +3,7 @@ package flagsync_test
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -207,16 +208,16 @@ func TestKeys_for_other_sets(t *testing.T) {
 // A stream ends when its key's time is over, although nothing changes.
 func TestKeys_expire(t *testing.T) {
 	f := newFake()
-	until := time.Now().Add(300 * time.Millisecond)
+	until := sync.OnceValue(func() time.Time { return time.Now().Add(300 * time.Millisecond) })
 	addr, _ := serve(t, flagsync.Config{Exporter: f, Credential: func(string) (*tiergate.Key, error) {
-		if time.Now().After(until) {
+		if time.Now().After(until()) {
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "expired")
 		}
-		return &tiergate.Key{ID: "k", ExpiresAt: until}, nil
+		return &tiergate.Key{ID: "k", ExpiresAt: until()}, nil
 	}})
 	stream := follow(t, client(t, addr), "", "x-api-key", "k")
 	next(t, stream)
-	if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated || time.Now().Before(until) {
+	if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated || time.Now().Before(until()) {
 		t.Errorf("the end of the key's time: %v", err)
 	}
 }
