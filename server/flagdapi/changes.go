@@ -19,9 +19,10 @@ const maxNamed = 4096
 
 // A listed set is one whose flags are known by name.
 type listed struct {
-	names map[string]bool   // false: deleted; nil when there are too many
-	late  map[string]change // what became of flags recently
-	all   time.Time         // when every flag may have become different last
+	names map[string]time.Time // when each was deleted, zero while it is there; nil when there are too many
+	lost  time.Time            // when flags were deleted last that nobody can name
+	late  map[string]change    // what became of flags recently
+	all   time.Time            // when every flag may have become different last
 
 	groups int       // of streams that chose it
 	asked  bool      // by callers
@@ -36,7 +37,10 @@ type change struct {
 // take takes a difference in.
 func (l *listed) take(d *tiergate.Difference, names iter.Seq[string], now time.Time) {
 	if d.All || l.names == nil && len(d.Flags) > 0 {
-		l.look(names)
+		if l.names == nil {
+			l.lost = now
+		}
+		l.look(names, now)
 	}
 	maps.DeleteFunc(l.late, func(_ string, c change) bool { return now.Sub(c.at) > recently })
 	all := d.All || len(l.late)+len(d.Flags) > maxNamed
@@ -47,40 +51,58 @@ func (l *listed) take(d *tiergate.Difference, names iter.Seq[string], now time.T
 	}
 	for _, f := range d.Flags {
 		if l.names != nil {
-			l.names[f.Name] = f.Kind != tiergate.FlagDeleted
+			l.names[f.Name] = goneAt(f.Kind, now)
 		}
 		if !all {
 			l.late[f.Name] = change{now, f.Kind}
 		}
 	}
-	l.shrink()
+	l.shrink(now)
+}
+
+// goneAt is when a flag was deleted to which something happened now.
+func goneAt(kind tiergate.FlagChangeKind, now time.Time) (gone time.Time) {
+	if kind == tiergate.FlagDeleted {
+		return now
+	}
+	return gone
 }
 
 // look takes the names that there are in. Those that were there are known as deleted: a client
 // that was not told of that may keep an answer about them.
-func (l *listed) look(names iter.Seq[string]) {
-	before, now := l.names, map[string]bool{}
+func (l *listed) look(names iter.Seq[string], now time.Time) {
+	before, there := l.names, map[string]time.Time{}
 	l.names = nil
 	for name := range names {
-		if now[strings.Clone(name)] = true; len(now) > maxNamed {
+		if there[strings.Clone(name)] = (time.Time{}); len(there) > maxNamed {
 			return
 		}
 	}
-	for name := range before {
-		if !now[name] {
-			now[name] = false
+	for name, gone := range before {
+		if _, is := there[name]; is {
+			continue
 		}
+		if gone.IsZero() {
+			gone = now
+		}
+		there[name] = gone
 	}
-	l.names = now
-	l.shrink()
+	l.names = there
+	l.shrink(now)
 }
 
-// shrink forgets what is deleted when there is more than may be named.
-func (l *listed) shrink() {
+// shrink forgets what was deleted when there is more than may be named: what nobody can be missing
+// any more, and if that is not enough all of it.
+func (l *listed) shrink(now time.Time) {
 	if len(l.names) <= maxNamed {
 		return
 	}
-	maps.DeleteFunc(l.names, func(_ string, there bool) bool { return !there })
+	maps.DeleteFunc(l.names, func(_ string, gone time.Time) bool { return !gone.IsZero() && now.Sub(gone) > missed })
+	if len(l.names) <= maxNamed {
+		return
+	}
+	l.lost = now
+	maps.DeleteFunc(l.names, func(_ string, gone time.Time) bool { return !gone.IsZero() })
 	if len(l.names) > maxNamed {
 		l.names = nil
 	}
@@ -97,20 +119,20 @@ type changes struct {
 }
 
 // add adds the difference of a set.
-func (c *changes) add(l *listed, d *tiergate.Difference) {
+func (c *changes) add(l *listed, d *tiergate.Difference, now time.Time) {
 	c.subjects, c.keys = c.subjects || d.Subject || d.All, c.keys || d.Keys
 	for _, f := range d.Flags {
 		c.name(f.Name, f.Kind)
 	}
 	if d.All {
-		c.addAll(l)
+		c.addAll(l, now.Add(-missed))
 	}
 }
 
 // addLate adds what became of a set after a moment.
 func (c *changes) addLate(l *listed, after time.Time) {
 	if l.all.After(after) {
-		c.addAll(l)
+		c.addAll(l, after)
 		return
 	}
 	for name, late := range l.late {
@@ -120,11 +142,11 @@ func (c *changes) addLate(l *listed, after time.Time) {
 	}
 }
 
-// addAll adds all flags of a set.
-func (c *changes) addAll(l *listed) {
-	c.many = c.many || l.names == nil
-	for name, there := range l.names {
-		if there {
+// addAll adds all flags of a set for a client that knew them after a moment.
+func (c *changes) addAll(l *listed, after time.Time) {
+	c.many = c.many || l.names == nil || l.lost.After(after)
+	for name, gone := range l.names {
+		if gone.IsZero() {
 			c.name(name, tiergate.FlagUpdated)
 		} else {
 			c.name(name, tiergate.FlagDeleted)

@@ -105,9 +105,10 @@ func (f *follower) next() error {
 		return f.look()
 	case <-f.turning.C:
 		if f.turned() {
-			return f.tellSubjects()
+			return f.tellSoon()
 		}
 	case <-f.later.C:
+		f.turned() // which is told together
 		return f.tellSubjects()
 	case <-f.silent.C:
 		return f.send(keepAlive)
@@ -157,11 +158,7 @@ func (f *follower) look() error {
 	if !c.subjects && !turned {
 		return nil
 	}
-	if wait := subjectsEvery - time.Since(f.told); wait > 0 {
-		f.later.Reset(wait)
-		return nil
-	}
-	return f.tellSubjects()
+	return f.tellSoon()
 }
 
 // name names the flags that may be different.
@@ -177,9 +174,19 @@ func (f *follower) name(c *changes) error {
 	return f.send(c.message)
 }
 
+// tellSoon is tellSubjects, a second after the client was told last.
+func (f *follower) tellSoon() error {
+	if wait := subjectsEvery - time.Since(f.told); wait > 0 {
+		f.later.Reset(wait)
+		return nil
+	}
+	return f.tellSubjects()
+}
+
 // tellSubjects tells that something about users or teams is different, or that time alone has
 // changed answers. It names no flag: what clients keep depends on none of these.
 func (f *follower) tellSubjects() error {
+	f.later.Stop()
 	f.told = time.Now()
 	return f.send(noFlags)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -217,6 +218,41 @@ func TestEventStream_begins_with_what_changed_meanwhile(t *testing.T) {
 	told(t, d.ready(t, "x-api-key", "k"), map[string]string{"kept": "update"})
 }
 
+// An arriving revision comes into force when somebody looks for the second time.
+type arriving struct {
+	tiergate.Lister
+	looks  atomic.Int64
+	arrive func()
+}
+
+func (a *arriving) Generation() tiergate.Generation {
+	if a.looks.Add(1) == 2 {
+		a.arrive()
+	}
+	return a.Lister.Generation()
+}
+
+// A caller waits for a revision, which revokes the key that was good when the question came: it gets
+// no answer.
+func TestResolve_a_key_that_was_revoked_meanwhile(t *testing.T) {
+	for key, want := range map[string]codes.Code{"good": codes.OK, "revoked": codes.Unauthenticated} {
+		e := engine(t, flag("f", tiergate.Boolean, "true", nil))
+		was := e.Generation().Resume()
+		a := &arriving{Lister: e, arrive: func() { step(t, e, flag("f", tiergate.Boolean, "false", nil)) }}
+		d := open(t, flagdapi.Config{Watcher: a, Credential: func(text string) (*tiergate.Key, error) {
+			if text == "revoked" && e.Generation().Resume() != was {
+				return nil, tiergate.Errorf(tiergate.Unauthorized, "no")
+			}
+			return &tiergate.Key{ID: text}, nil
+		}})
+		next := tiergate.Resume{Epoch: was.Epoch, Rev: was.Rev + 1}
+		ctx := with(t.Context(), "x-api-key", key, "tiergate-min-revision", next.Revision())
+		if _, err := d.v2.ResolveBoolean(ctx, &wirev2.ResolveBooleanRequest{FlagKey: "f"}); status.Code(err) != want {
+			t.Errorf("a key that is %s: %v, want %v", key, err, want)
+		}
+	}
+}
+
 // Streams of sets that there are not take nothing from others, and tell of such a set once it is there.
 func TestEventStream_of_sets_that_are_not_there(t *testing.T) {
 	e := engine(t)
@@ -278,13 +314,13 @@ func TestEventStream_before_the_first_state(t *testing.T) {
 func TestEventStream_ends_with_its_key(t *testing.T) {
 	e := engine(t)
 	var revoked atomic.Bool
-	expires := time.Now().Add(300 * time.Millisecond)
+	expires := sync.OnceValue(func() time.Time { return time.Now().Add(300 * time.Millisecond) })
 	d := open(t, flagdapi.Config{Watcher: e, Credential: func(text string) (*tiergate.Key, error) {
 		key := &tiergate.Key{ID: text}
 		if text == "brief" {
-			key.ExpiresAt = expires
+			key.ExpiresAt = expires()
 		}
-		if text == "bad" && revoked.Load() || text == "brief" && !time.Now().Before(expires) {
+		if text == "bad" && revoked.Load() || text == "brief" && !time.Now().Before(expires()) {
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "it does not open")
 		}
 		return key, nil

@@ -32,6 +32,7 @@ type fake struct {
 	since map[int64]tiergate.Difference // what is different since a revision
 	more  chan struct{}
 	names []string           // of the flags of each set
+	sets  []string           // that there are
 	steps tiergate.ClockStep // on which their answers depend
 }
 
@@ -40,7 +41,7 @@ func newFake() *fake { return &fake{rev: 1, more: make(chan struct{})} }
 func (f *fake) Generation() tiergate.Generation {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return undecided{steps: f.steps}
+	return undecided{steps: f.steps, sets: f.sets}
 }
 
 func (f *fake) Names(string) iter.Seq[string] { return slices.Values(f.names) }
@@ -184,6 +185,23 @@ func TestFollow_tells_of_subjects_once_a_second(t *testing.T) {
 	})
 }
 
+// What is due at the same moment is told once.
+func TestFollow_tells_of_subjects_once_when_the_clock_turns_too(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which begins at midnight
+		f := newFake()
+		f.steps = tiergate.StepHour
+		time.Sleep(time.Hour - 1100*time.Millisecond)
+		w := watched(t, serviceOf(f))
+		time.Sleep(100 * time.Millisecond)
+		for range 2 { // the second has to wait for the hour
+			f.next(tiergate.Difference{Subject: true})
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(5 * time.Second)
+		w.wants(t, "0s provider_ready", "100ms configuration_change 0", "1.1s configuration_change 0")
+	})
+}
+
 // A client that is slow to take a message is told once of all that it missed.
 func TestFollow_a_slow_client(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -273,6 +291,72 @@ func TestFollow_ends_soon_after_too_many_changed(t *testing.T) {
 				t.Errorf("a stream has sent %v and ended with %v", w.sent, w.err)
 			}
 		}
+	})
+}
+
+// What was deleted and cannot be named ends streams, also those that begin soon after: their clients
+// would keep answers about it. Names that nobody can be missing any more make room.
+func TestFollow_ends_where_deleted_flags_cannot_be_named(t *testing.T) {
+	numbered := func(from, to int) (names []string) {
+		for i := from; i < to; i++ {
+			names = append(names, strconv.Itoa(i))
+		}
+		return names
+	}
+	for name, tc := range map[string]struct {
+		before, after []string
+		ends          bool
+	}{
+		"all but a few of too many":           {numbered(0, maxNamed+1), numbered(0, 3), true},
+		"as many as can be named, for others": {numbered(0, 3000), numbered(3000, 6000), true},
+		"few, for others":                     {numbered(0, 1000), numbered(1000, 2000), false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			f.names = tc.before
+			s := serviceOf(f)
+			first := watched(t, s)
+			synctest.Wait()
+			f.names = tc.after
+			f.next(tiergate.Difference{All: true})
+			time.Sleep(5 * time.Second)
+			for _, w := range []*watch{first, watched(t, s)} {
+				synctest.Wait()
+				w.mu.Lock()
+				if ended := status.Code(w.err) == codes.Unavailable; ended != tc.ends {
+					t.Errorf("%s: a stream has sent %v and ended with %v", name, w.sent, w.err)
+				}
+				w.mu.Unlock()
+			}
+			time.Sleep(6 * time.Second)
+			if last := watched(t, s); tc.ends {
+				last.wants(t, "0s provider_ready")
+			}
+		})
+	}
+}
+
+// Flags that come and go, each for a while, end no stream however many there were.
+func TestFollow_has_room_for_flags_that_come_and_go(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.names = []string{"stays"}
+		s := serviceOf(f)
+		w := watched(t, s)
+		for round := range 10 {
+			var made, gone tiergate.Difference
+			for i := range 1000 {
+				name := fmt.Sprint(round, " ", i)
+				made.Flags = append(made.Flags, tiergate.FlagChange{Name: name, Kind: tiergate.FlagWritten})
+				gone.Flags = append(gone.Flags, tiergate.FlagChange{Name: name, Kind: tiergate.FlagDeleted})
+			}
+			for _, d := range []tiergate.Difference{made, {All: true}, gone} {
+				time.Sleep(time.Minute)
+				f.next(d)
+			}
+		}
+		time.Sleep(time.Second)
+		w.tells(t, "30m0s configuration_change 1000")
 	})
 }
 
@@ -417,6 +501,31 @@ func TestKnown_forgets(t *testing.T) {
 		k.asks("nothing", there)
 		if asked := k.setsOf(nil); slices.Contains(asked, "nothing") {
 			t.Errorf("%v are told of", asked)
+		}
+	})
+}
+
+// A set that was gone for a moment counts as gone from when it goes again.
+func TestKnown_forgets_what_has_been_gone_all_the_time(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		k := &serviceOf(f).known
+		k.answered()
+		there := func(asked string, sets ...string) {
+			f.mu.Lock()
+			f.sets = sets
+			f.mu.Unlock()
+			f.next(updated("a"))
+			k.answered()
+			k.asks(asked, f.Generation())
+		}
+		there("comes and goes", "comes and goes")
+		there("new", "new")
+		there("new", "new", "comes and goes")
+		time.Sleep(time.Hour)
+		there("newer", "new", "newer")
+		if asked := k.setsOf(nil); !slices.Contains(asked, "comes and goes") {
+			t.Errorf("a set that has just gone is forgotten: %v", asked)
 		}
 	})
 }

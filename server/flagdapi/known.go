@@ -20,8 +20,9 @@ const (
 	atLeast = 10 * time.Second
 	// rebegin is for how long the streams that begin may be told the same.
 	rebegin = time.Second
-	// forget is how long a set has to be gone before nobody can be missing that.
-	forget = time.Minute
+	// missed is how long a flag or a set has to be gone before nobody can be missing that: a stream
+	// is told of it, or begins anew, in less time.
+	missed = 3 * time.Minute
 )
 
 // known knows the flags that clients may keep answers about: their names, so that all can be
@@ -123,7 +124,7 @@ func (k *known) stillThere(gen tiergate.Generation) []string {
 			l.gone = time.Time{}
 		case l.gone.IsZero():
 			l.gone = now
-		case now.Sub(l.gone) >= forget:
+		case now.Sub(l.gone) > missed:
 			l.asked = false
 			k.drop(set, l)
 			return true
@@ -156,7 +157,7 @@ func (k *known) list(set string) *listed {
 		}
 		l = &listed{}
 		k.sets[set] = l
-		l.look(k.watcher.Names(set))
+		l.look(k.watcher.Names(set), time.Now())
 	}
 	return l
 }
@@ -182,15 +183,18 @@ func (k *known) advance() (more <-chan struct{}) {
 	if d.To == k.at {
 		return more
 	}
-	now := time.Now()
+	now, gen := time.Now(), k.watcher.Generation()
 	k.list(tiergate.DefaultSet)
 	for set, l := range k.sets {
+		if gen.HasSet(set) {
+			l.gone = time.Time{}
+		}
 		of := d
 		if set != tiergate.DefaultSet {
 			of, _ = k.watcher.Since(k.at, everyone(set)) // it may be of a later state, and then tells more
 		}
 		if k.at == (tiergate.Resume{}) {
-			l.look(k.watcher.Names(set)) // nobody was answered about anything before
+			l.look(k.watcher.Names(set), now) // nobody was answered about anything before
 		} else {
 			l.take(&of, k.watcher.Names(set), now)
 		}
@@ -234,9 +238,10 @@ func (k *known) since(from tiergate.Resume, g *group) (c *changes, more <-chan s
 		g.to, g.told = k.at, map[tiergate.Resume]*changes{}
 	}
 	if c = g.told[from]; c == nil {
+		now := time.Now()
 		c = k.collect(g, func(c *changes, set string) {
 			d, _ := k.watcher.Since(from, everyone(set)) // it may be of a later state, and then tells more
-			c.add(k.sets[set], &d)
+			c.add(k.sets[set], &d, now)
 		})
 		g.told[from] = c
 	}

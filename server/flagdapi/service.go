@@ -80,6 +80,9 @@ func (s *service) begin(ctx context.Context, c *call, attributes *structpb.Struc
 	}
 	if want := rpc.Sent(ctx, "tiergate-min-revision"); want != "" {
 		gen, err := s.state.AtLeast(ctx, want, c.gen)
+		if err == nil && gen != c.gen { // who may ask no longer now that it is there gets no answer
+			err = rpc.Recheck(ctx)
+		}
 		if err != nil {
 			return rpc.StatusOf(err)
 		}
