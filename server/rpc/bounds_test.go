@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
@@ -215,10 +216,35 @@ func TestServer_bounds_the_requests_that_arrive(t *testing.T) {
 		if got := p.post(t, resolve, "{}"); got != http.StatusOK {
 			t.Errorf("over Connect: %d", got)
 		}
+		if _, err := healthpb.NewHealthClient(p.client(t)).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+			t.Errorf("the health service, which has room of its own: %v", err)
+		}
 		time.Sleep(server.Timeouts.Request)
 		synctest.Wait()
 		if got := ask(t.Context(), t, p.client(t), "x"); got.value != "x" {
 			t.Errorf("later: %+v", got)
+		}
+	})
+}
+
+// Anyone may ask for the health of the server, and with that takes no room from those who have a key:
+// there is a little for such requests to arrive in.
+func TestServer_keeps_room_for_those_with_a_key(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := inMemory(t, time.Second, rpc.Config{}, (&echo{}).service())
+		conn := p.client(t)
+		for range 128 {
+			if _, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, healthpb.Health_Check_FullMethodName); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		_, err := healthpb.NewHealthClient(p.client(t)).Check(t.Context(), &healthpb.HealthCheckRequest{})
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one more about the health comes to %v", err)
+		}
+		if got := ask(t.Context(), t, p.client(t), "x"); got.value != "x" {
+			t.Errorf("beside many who say nothing to the health service: %+v", got)
 		}
 	})
 }

@@ -16,29 +16,37 @@ const mostWait = 2 * time.Minute
 
 var errNotRead = status.Error(codes.Unavailable, "the client does not read its stream")
 
-// A Broadcast is one message for many streams, encoded once. Nobody may change what it was made of.
-// Safe for concurrent use.
+// A Broadcast is one message for many streams, encoded once in each way in which it is sent. Nobody
+// may change what it was made of. Safe for concurrent use.
 type Broadcast struct {
-	value proto.Message
+	value        proto.Message
+	binary, json func() ([]byte, error) // for Connect
 
 	mu       sync.Mutex
 	prepared *grpc.PreparedMsg // its bytes, which no stream changes; nil before somebody needed them
 }
 
 // NewBroadcast makes a Broadcast of a message.
-func NewBroadcast(value proto.Message) *Broadcast { return &Broadcast{value: value} }
+func NewBroadcast(value proto.Message) *Broadcast {
+	return &Broadcast{
+		value:  value,
+		binary: sync.OnceValues(func() ([]byte, error) { return appendBinary(nil, value) }),
+		json:   sync.OnceValues(func() ([]byte, error) { return appendJSON(nil, value) }),
+	}
+}
 
 // Send sends the message on a stream of a call. It waits for a client that reads slowly, but no
 // longer than its key lasts, and for two minutes at most. After an error the method must return.
 func (b *Broadcast) Send(to grpc.ServerStream) error {
 	ctx := to.Context()
-	native, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ SendCompress() string })
-	if !ok { // Connect, which bounds each write
-		return to.SendMsg(b.value)
-	}
 	what := any(b.value)
-	if native.SendCompress() == "" { // such streams all send the same bytes
-		what = b.encoded(to)
+	switch way := grpc.ServerTransportStreamFromContext(ctx).(type) {
+	case *said: // Connect, which bounds each write
+		return to.SendMsg(b)
+	case interface{ SendCompress() string }:
+		if way.SendCompress() == "" { // such streams all send the same bytes
+			what = b.encoded(to)
+		}
 	}
 	return bounded(ctx, func() error { return to.SendMsg(what) })
 }

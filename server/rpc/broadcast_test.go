@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"strings"
@@ -74,6 +75,28 @@ func TestBroadcast_is_encoded_once(t *testing.T) {
 	}
 	if ask() != first {
 		t.Error("the bytes were encoded anew")
+	}
+}
+
+// Over Connect, too, a message is encoded once for all streams, in each of its two ways.
+func TestBroadcast_is_encoded_once_for_Connect(t *testing.T) {
+	news := &wire.EventStreamResponse{Type: "news"}
+	b := NewBroadcast(news)
+	for _, c := range []codec{{"proto", false}, {"json", true}} {
+		want, err := c.Marshal(&message{value: news})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := c.Marshal(&message{value: b})
+		if err != nil || !bytes.Equal(first, want) {
+			t.Errorf("%s: %s, %v, want %s", c.name, first, err, want)
+		}
+		clear(first) // which is the caller's own
+		to := make([]byte, 0, 256)
+		n := testing.AllocsPerRun(100, func() { to, _ = c.MarshalAppend(to[:0], &message{value: b}) })
+		if !bytes.Equal(to, want) || n > 1 { // the message itself
+			t.Errorf("%s: once more %s, with %v allocations", c.name, to, n)
+		}
 	}
 }
 
@@ -184,7 +207,7 @@ func TestBroadcast_waits_no_longer_than_a_key_lasts(t *testing.T) {
 			ctx, cancel := context.WithCancel(withCaller(t.Context(), c, key(tc.first)))
 			defer cancel()
 			err := NewBroadcast(&wire.EventStreamResponse{}).Send(&stuck{ctx: ctx})
-			if took := time.Since(began); took != tc.ends || status.Code(err) != tc.code {
+			if took := time.Since(began); took != tc.ends || status.Code(StatusOf(err)) != tc.code {
 				t.Errorf("%s: it ends after %v with %v", story, took, err)
 			}
 			if most := int(tc.ends/recheckEvery) + 2; looks > most {

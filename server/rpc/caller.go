@@ -6,9 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/server"
@@ -42,8 +40,8 @@ func KeyOf(ctx context.Context) *tiergate.Key {
 	return nil
 }
 
-// Recheck looks again at the key that a call was made with, for streams that outlive it; KeyOf then
-// returns it as it is now. Its error is the status to end with.
+// Recheck looks again at the key that a call was made with, for those that may outlive it; KeyOf
+// then returns it as it is now. The call ends with its error.
 func Recheck(ctx context.Context) error {
 	c, ok := ctx.Value(callerKey{}).(*caller)
 	if !ok || c.resolve == nil {
@@ -52,7 +50,7 @@ func Recheck(ctx context.Context) error {
 	key, err := c.resolve(c.text)
 	switch {
 	case err != nil || key == nil:
-		return StatusOf(server.Refusal(err))
+		return server.Refusal(err)
 	case !slices.Equal(key.Sets, c.key.Load().Sets):
 		return errOtherSets
 	}
@@ -80,7 +78,7 @@ func RecheckIn(ctx context.Context) time.Duration {
 	return min(max(time.Until(key.ExpiresAt), recheckSoonest), recheckEvery)
 }
 
-var errOtherSets = status.Error(codes.Unavailable, "the API key is for other flag sets now: connect again")
+var errOtherSets = tiergate.Errorf(tiergate.Unavailable, "the API key is for other flag sets now: connect again")
 
 // admit finds out who calls. A nil resolve means that nobody needs a key.
 func admit(ctx context.Context, resolve server.Resolver) (context.Context, error) {

@@ -90,7 +90,7 @@ type message struct {
 	raw    []byte
 	json   bool
 	strict bool // members that nobody knows are an error
-	value  any  // of an answer, a proto.Message
+	value  any  // of an answer, a proto.Message or a *Broadcast
 }
 
 func (m *message) decode(into any) error {
@@ -127,14 +127,36 @@ func (c codec) Unmarshal(data []byte, into any) error {
 }
 
 // Marshal encodes an answer, or what Connect itself has to say with an error.
-func (c codec) Marshal(what any) ([]byte, error) {
+func (c codec) Marshal(what any) ([]byte, error) { return c.MarshalAppend(nil, what) }
+
+// MarshalAppend is Marshal into memory of Connect's.
+func (c codec) MarshalAppend(to []byte, what any) ([]byte, error) {
 	if m, ok := what.(*message); ok {
 		what = m.value
 	}
-	if c.json {
-		return protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(what.(proto.Message))
+	b, shared := what.(*Broadcast)
+	switch {
+	case shared && c.json:
+		return appendOf(to, b.json)
+	case shared:
+		return appendOf(to, b.binary)
+	case c.json:
+		return appendJSON(to, what.(proto.Message))
 	}
-	return proto.Marshal(what.(proto.Message))
+	return appendBinary(to, what.(proto.Message))
+}
+
+func appendOf(to []byte, encoded func() ([]byte, error)) ([]byte, error) {
+	data, err := encoded()
+	return append(to, data...), err
+}
+
+func appendBinary(to []byte, m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(to, m)
+}
+
+func appendJSON(to []byte, m proto.Message) ([]byte, error) {
+	return protojson.MarshalOptions{EmitUnpopulated: true}.MarshalAppend(to, m)
 }
 
 // said is what a method says beside its answer. Safe for concurrent use.

@@ -89,7 +89,8 @@ func (s *Server) reflect() { reflection.Register(reflected{s}) }
 type reflected struct{ *Server }
 
 func (r reflected) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	r.register(r.guard(Service{Desc: desc, Impl: impl, Door: "reflection", own: true}), impl)
+	sv := Service{Desc: desc, Impl: impl, Door: "reflection", own: true}
+	r.register(r.guard(sv), sv)
 }
 
 func (r reflected) GetServiceInfo() map[string]grpc.ServiceInfo { return r.grpc.GetServiceInfo() }

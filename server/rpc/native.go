@@ -17,9 +17,12 @@ import (
 	"github.com/tiergate/tiergate/server"
 )
 
-// maxArriving is how many requests may be arriving at once over HTTP/2, of all connections: as
-// many as one listener of HTTP reads. With a million bytes each that is what they can hold.
-const maxArriving = server.DefaultMaxConns
+// How many requests may be arriving at once over HTTP/2, of all connections: as many as one listener
+// of HTTP reads, and a few of our own services. With a million bytes each that is what they can hold.
+const (
+	maxArriving    = server.DefaultMaxConns
+	maxArrivingOwn = 128
+)
 
 const unreadable = "the request cannot be read: "
 
@@ -28,20 +31,26 @@ var (
 	errArriving = status.Error(codes.ResourceExhausted, "there are too many requests that have not arrived")
 )
 
+// arrivals are the requests that are being read, of services that share their room.
+type arrivals struct {
+	now  atomic.Int64
+	most int64
+}
+
 // native returns a guarded service's description for gRPC's own server. Unlike Connect's, it
 // calls a method before its request is there.
-func (s *Server) native(guarded *grpc.ServiceDesc) *grpc.ServiceDesc {
+func (a *arrivals) native(guarded *grpc.ServiceDesc) *grpc.ServiceDesc {
 	desc := *guarded
 	desc.Methods, desc.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
 	for i := range desc.Methods {
 		run := desc.Methods[i].Handler
 		desc.Methods[i].Handler = func(impl any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			return run(impl, ctx, func(into any) error { return s.request(ctx, decode, into) }, nil)
+			return run(impl, ctx, func(into any) error { return a.request(ctx, decode, into) }, nil)
 		}
 	}
 	for i := range desc.Streams {
 		run, talks := desc.Streams[i].Handler, desc.Streams[i].ClientStreams
-		desc.Streams[i].Handler = func(impl any, ss grpc.ServerStream) error { return run(impl, &nativeStream{ss, s, talks}) }
+		desc.Streams[i].Handler = func(impl any, ss grpc.ServerStream) error { return run(impl, &nativeStream{ss, a, talks}) }
 	}
 	return &desc
 }
@@ -49,7 +58,7 @@ func (s *Server) native(guarded *grpc.ServiceDesc) *grpc.ServiceDesc {
 // nativeStream is a stream of a native call.
 type nativeStream struct {
 	grpc.ServerStream
-	owner *Server
+	room  *arrivals
 	talks bool // its client sends messages for as long as it likes, not one
 }
 
@@ -58,13 +67,13 @@ func (s *nativeStream) RecvMsg(into any) error {
 	if s.talks {
 		return receive(s.Context(), server.Timeouts.Idle, s.ServerStream.RecvMsg, into)
 	}
-	return s.owner.request(s.Context(), s.ServerStream.RecvMsg, into)
+	return s.room.request(s.Context(), s.ServerStream.RecvMsg, into)
 }
 
 // request reads the one request of a call.
-func (s *Server) request(ctx context.Context, from func(any) error, into any) error {
-	defer s.arriving.Add(-1)
-	if s.arriving.Add(1) > maxArriving {
+func (a *arrivals) request(ctx context.Context, from func(any) error, into any) error {
+	defer a.now.Add(-1)
+	if a.now.Add(1) > a.most {
 		return errArriving
 	}
 	return receive(ctx, server.Timeouts.Request, from, into)

@@ -70,7 +70,7 @@ type Service struct {
 	// silently change what is asked.
 	Strict bool
 
-	own bool // it is the Server's: its streams take no room from others, since they need no key
+	own bool // it is the Server's: it takes no room from others, since it needs no key
 }
 
 // Protocols are those of a TLS listener, in the order for listen.Options: a browser, which
@@ -92,9 +92,10 @@ type Server struct {
 	ending context.Context // ends when the server is to end: all streams end then
 	end    context.CancelFunc
 
-	streams  atomic.Int64 // streaming calls under way
-	looks    atomic.Int64 // those of our own services
-	arriving atomic.Int64 // requests over HTTP/2 that are being read
+	streams     atomic.Int64 // streaming calls under way
+	looks       atomic.Int64 // those of our own services
+	arriving    arrivals     // requests over HTTP/2 that are being read
+	arrivingOwn arrivals     // those of our own services
 
 	speaking sync.WaitGroup // connections of HTTP/1.x, until their last request is done with
 
@@ -106,6 +107,7 @@ type Server struct {
 // may call. Two services of one name are a bug, and panic.
 func New(cfg Config, services ...Service) *Server {
 	s := &Server{cfg: cfg, log: cfg.Log, paths: map[string]method{}, observers: map[string]func(int){}, conns: map[*conn]struct{}{}}
+	s.arriving.most, s.arrivingOwn.most = maxArriving, maxArrivingOwn
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -138,7 +140,7 @@ func New(cfg Config, services ...Service) *Server {
 	}
 	for _, sv := range append(services, healthOf(cfg.Ready, services)) {
 		desc := s.guard(sv)
-		s.register(desc, sv.Impl)
+		s.register(desc, sv)
 		s.serveConnect(desc, sv)
 	}
 	s.reflect()
@@ -147,11 +149,15 @@ func New(cfg Config, services ...Service) *Server {
 
 // register adds a guarded service to gRPC's server, which ends the program at a second one of
 // its name.
-func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
+func (s *Server) register(desc *grpc.ServiceDesc, sv Service) {
 	if _, twice := s.grpc.GetServiceInfo()[desc.ServiceName]; twice {
 		panic("tiergate: bug: there are two services of the name " + desc.ServiceName)
 	}
-	s.grpc.RegisterService(s.native(desc), impl)
+	room := &s.arriving
+	if sv.own {
+		room = &s.arrivingOwn
+	}
+	s.grpc.RegisterService(room.native(desc), sv.Impl)
 }
 
 func (s *Server) observer(door string) func(int) {
