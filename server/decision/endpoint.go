@@ -115,19 +115,31 @@ func (d *door) prepare(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	if gen == nil {
 		return notLoaded()
 	}
+	if err := d.admit(ctx, c, e); err != nil {
+		return err
+	}
+	later, status, detail := d.state.Demanded(ctx, gen)
+	if later == nil {
+		return &problem{status: status, detail: detail}
+	}
+	if later != gen { // who may ask no longer now that it is there gets no answer
+		if err := d.admit(ctx, c, e); err != nil {
+			return err
+		}
+	}
+	c.now = d.cfg.Now()
+	c.stale = d.state.Stale(c.now)
+	return nil
+}
+
+// admit finds out who asks, and whether they may.
+func (d *door) admit(ctx *fasthttp.RequestCtx, c *call, e *endpoint) error {
 	key, status, detail := server.Admit(ctx, d.cfg.Credential)
 	if status != 0 {
 		return &problem{status: status, detail: detail}
 	}
-	c.key, c.now = key, d.cfg.Now()
-	if err := d.allowed(ctx, c, e); err != nil {
-		return err
-	}
-	if gen, status, detail = d.state.Demanded(ctx, gen); gen == nil {
-		return &problem{status: status, detail: detail}
-	}
-	c.stale = d.state.Stale(c.now)
-	return nil
+	c.key = key
+	return d.allowed(ctx, c, e)
 }
 
 func notLoaded() error { return tiergate.Errorf(tiergate.Unavailable, "nothing has been loaded yet") }

@@ -95,20 +95,32 @@ func (s *service) prepare(ctx context.Context, c *rpcCall) error {
 	if gen == nil {
 		return notLoaded()
 	}
-	c.key, c.now = rpc.KeyOf(ctx), d.cfg.Now()
-	if d.cfg.Credential != nil && c.key == nil {
-		return tiergate.Errorf(tiergate.Unauthorized, "an API key is needed")
-	}
-	if err := d.inScope(c.key, c.kind != check); err != nil {
+	if err := s.admit(ctx, c); err != nil {
 		return err
 	}
 	if want := rpc.Sent(ctx, minRevisionMetadata); want != "" {
-		if _, err := d.state.AtLeast(ctx, want, gen); err != nil {
+		later, err := d.state.AtLeast(ctx, want, gen)
+		if err == nil && later != gen { // who may ask no longer now that it is there gets no answer
+			if err = rpc.Recheck(ctx); err == nil {
+				err = s.admit(ctx, c)
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
+	c.now = d.cfg.Now()
 	c.stale = d.state.Stale(c.now)
 	return nil
+}
+
+// admit finds out who asks, and refuses a key without the scope.
+func (s *service) admit(ctx context.Context, c *rpcCall) error {
+	c.key = rpc.KeyOf(ctx)
+	if s.door.cfg.Credential != nil && c.key == nil {
+		return tiergate.Errorf(tiergate.Unauthorized, "an API key is needed")
+	}
+	return s.door.inScope(c.key, c.kind != check)
 }
 
 // telling returns how callers are told a revision.
