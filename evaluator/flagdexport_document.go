@@ -1,13 +1,11 @@
 package evaluator
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
@@ -91,8 +89,8 @@ func (d *documenter) metadataOf(def *definition, text []byte) json.RawMessage {
 		h := sha256.New()
 		h.Write(text)
 		h.Write(encodeMetadata(def.own, more))
-		if bytes.Contains(def.rule, []byte(ref)) {
-			h.Write(d.shared.members)
+		for text := range d.shared.namedIn(def.rule) {
+			h.Write(text)
 		}
 		more["version"] = hex.EncodeToString(h.Sum(nil)[:versionBytes])
 	}
@@ -110,7 +108,7 @@ func (d *definition) appendTo(b []byte) []byte {
 			b = append(b, ',')
 		}
 		b = append(jsonvalue.AppendString(b, v.name), ':')
-		b = append(b, textOf(v.value)...)
+		b = append(b, v.value...)
 	}
 	b = append(b, '}')
 	if d.byDefault.value != nil {
@@ -120,14 +118,6 @@ func (d *definition) appendTo(b []byte) []byte {
 		b = append(append(b, `,"targeting":`...), d.rule...)
 	}
 	return b
-}
-
-// textOf is JSON that protobuf takes for text.
-func textOf(raw json.RawMessage) []byte {
-	if utf8.Valid(raw) {
-		return raw
-	}
-	return bytes.ToValidUTF8(raw, []byte("\ufffd"))
 }
 
 // sortedVariants are a flag's variants in the order of their names.

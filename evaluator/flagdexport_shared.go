@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ const (
 type sharedRules struct {
 	texts   map[string]json.RawMessage
 	values  map[string]tiergate.Value // parsed when they are needed
-	named   map[string]bool           // those of members
+	named   map[string][]byte         // those of members
 	members []byte                    // of "$evaluators"
 	open    []string                  // those that we are inside of
 }
@@ -42,7 +43,7 @@ func sharedRulesOf(set *flagSet, mentioned bool) sharedRules {
 	if mentioned {
 		return s
 	}
-	named := map[string]bool{}
+	named := map[string][]byte{}
 	for _, name := range slices.Sorted(maps.Keys(s.texts)) {
 		if !isPlain(name) || len(s.members) > maxSharedBytes {
 			continue
@@ -56,10 +57,27 @@ func sharedRulesOf(set *flagSet, mentioned bool) sharedRules {
 		}
 		s.members = append(jsonvalue.AppendString(s.members, name), ':')
 		s.members = append(s.members, text...)
-		named[name] = true
+		named[name] = text
 	}
 	s.named = named
 	return s
+}
+
+// namedIn returns the texts of the shared rules that a rule of the document names.
+func (s *sharedRules) namedIn(rule []byte) iter.Seq[[]byte] {
+	open := []byte(`{"` + ref + `":"`) // in a string its quotes would be escaped
+	return func(yield func([]byte) bool) {
+		for {
+			_, rest, found := bytes.Cut(rule, open)
+			if !found {
+				return
+			}
+			name, after, _ := bytes.Cut(rest, []byte(`"`))
+			if rule = after; !yield(s.named[string(name)]) {
+				return
+			}
+		}
+	}
 }
 
 // isPlain says whether a name means itself in every kind of pattern.
@@ -170,7 +188,7 @@ func (s *sharedRules) append(dst []byte, v tiergate.Value) ([]byte, error) {
 
 // appendShared appends a shared rule, or its name when the document has it.
 func (s *sharedRules) appendShared(dst []byte, name string) ([]byte, error) {
-	if s.named[name] {
+	if s.named[name] != nil {
 		return append(jsonvalue.AppendString(append(dst, `{"$ref":`...), name), '}'), nil
 	}
 	v, ok := s.values[name]

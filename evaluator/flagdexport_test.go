@@ -205,7 +205,9 @@ func TestExport_is_the_same_everywhere(t *testing.T) {
 func TestExport_gives_each_flag_a_version_of_its_own(t *testing.T) {
 	set := func(share int, metadata map[string]any) tiergate.Change {
 		shared := fmt.Sprintf(`{"fractional":[["on",%d],["off",1]]}`, share)
-		return tiergate.PutOf(&tiergate.FlagSet{Name: "web", Metadata: metadata, Evaluators: map[string]json.RawMessage{"share": json.RawMessage(shared)}})
+		return tiergate.PutOf(&tiergate.FlagSet{Name: "web", Metadata: metadata, Evaluators: map[string]json.RawMessage{
+			"share": json.RawMessage(shared), "within": json.RawMessage(`{"if":[true,{"$ref":"share"}]}`), "other": json.RawMessage(`{"if":[true,"on"]}`),
+		}})
 	}
 	flag := func(name string, with func(f *tiergate.Flag)) tiergate.Change {
 		return boolean(name, func(f *tiergate.Flag) {
@@ -214,9 +216,12 @@ func TestExport_gives_each_flag_a_version_of_its_own(t *testing.T) {
 			}
 		})
 	}
-	refers := func(f *tiergate.Flag) { f.Rules.Targeting = json.RawMessage(`{"$ref":"share"}`) }
+	refers := func(rule string) func(*tiergate.Flag) {
+		return func(f *tiergate.Flag) { f.Rules.Targeting = json.RawMessage(`{"$ref":"` + rule + `"}`) }
+	}
 	owned := func(f *tiergate.Flag) { f.Metadata = map[string]any{"version": "7"} }
-	e := demo(t, set(1, nil), flag("plain", nil), flag("refers", refers), flag("owned", owned), flag("tiered", nil))
+	e := demo(t, set(1, nil), flag("plain", nil), flag("refers", refers("share")),
+		flag("deep", refers("within")), flag("apart", refers("other")), flag("owned", owned), flag("tiered", nil))
 	before := versionsOf(t, export(t, e, "web"))
 	if before["owned"] != "7" || len(before["plain"]) != 12 || before["plain"] != before["tiered"] || before["plain"] == before["refers"] {
 		t.Errorf("the versions are %v", before)
@@ -236,10 +241,10 @@ func TestExport_gives_each_flag_a_version_of_its_own(t *testing.T) {
 		}
 	}
 	differ(2, []string{"tiered"}, flag("tiered", func(f *tiergate.Flag) { f.Rules.Tiers = []string{"pro"} }))
-	differ(3, []string{"refers"}, set(2, nil))
+	differ(3, []string{"deep", "refers"}, set(2, nil))
 	differ(4, []string{"new"}, flag("new", nil))
 	differ(5, []string{"plain"}, flag("plain", func(f *tiergate.Flag) { f.Metadata = map[string]any{"owner": "web"} }))
-	differ(6, []string{"new", "plain", "refers", "tiered"}, set(2, map[string]any{"version": "set's"})) // who has none has the set's
+	differ(6, []string{"apart", "deep", "new", "plain", "refers", "tiered"}, set(2, map[string]any{"version": "set's"})) // who has none has the set's
 	if before["plain"] != "" {
 		t.Errorf("beside the set's version the versions are %v", before)
 	}
