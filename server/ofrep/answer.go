@@ -43,14 +43,18 @@ func (c *call) begin(ctx *fasthttp.RequestCtx) {
 }
 
 // single answers about one flag.
-func (c *call) single(ctx *fasthttp.RequestCtx, gate tiergate.Gate) {
-	decision := c.gen.Decide(&c.req)
+func (d *door) single(ctx *fasthttp.RequestCtx, c *call) {
+	decision, steps := c.gen.Decide(&c.req), c.gen.Steps(c.req.Set)
 	body := ctx.Response.SwapBody(nil)
-	body = c.appendDecision(body[:0], &decision, c.req.Flag, c.meta, gate)
+	body = c.appendDecision(body[:0], &decision, c.req.Flag, c.meta, d.cfg.Gate)
+	if d.cfg.Streams != nil && decision.ErrorCode == "" {
+		body = c.appendSharedStream(body[:len(body)-1], &d.cfg.Streams.secret, steps)
+		body = append(body, '}')
+	}
 	ctx.Response.SwapBody(body)
 	ctx.SetStatusCode(statusOf(decision.ErrorCode))
 	ctx.SetContentType(jsonType)
-	if steps := c.gen.Steps(c.req.Set); steps != tiergate.StepNever || decision.Transient {
+	if steps != tiergate.StepNever || decision.Transient {
 		keepUntil(ctx, steps, c.req.Now, decision.Transient)
 	}
 }

@@ -94,6 +94,12 @@ func acme(tier string) tiergate.Change {
 func streamOf(t *testing.T, addr, body string, headers ...string) (uri, tag string) {
 	t.Helper()
 	got := exchange(t, addr, post(flags, body, headers...), 1)[0]
+	return streamIn(t, got), got.header.Get("ETag")
+}
+
+// streamIn returns the address of the stream that an answer tells of.
+func streamIn(t *testing.T, got answer) string {
+	t.Helper()
 	var answer struct {
 		EventStreams []struct {
 			Type     string
@@ -111,7 +117,7 @@ func streamOf(t *testing.T, addr, body string, headers ...string) (uri, tag stri
 	if s.Type != "sse" || s.Endpoint.Origin != nil || s.InactivityDelaySec != 120 || !strings.HasPrefix(s.Endpoint.RequestURI, "/ofrep/v1/sse?token=") {
 		t.Fatalf("the stream is %+v", s)
 	}
-	return s.Endpoint.RequestURI, got.header.Get("ETag")
+	return s.Endpoint.RequestURI
 }
 
 // told is one event.
@@ -458,12 +464,12 @@ func TestEvents_over_TLS_and_Unix_sockets(t *testing.T) {
 	}
 }
 
-// An answer about one flag tells of no stream, and neither does a 304.
-func TestEvents_are_told_of_in_answers_about_all_flags(t *testing.T) {
+// A 304 tells of no stream, and neither does an error.
+func TestEvents_are_told_of_in_answers(t *testing.T) {
 	e := engine(t)
 	addr := serve(t, appOf(ofrep.Config{Evaluator: e, Streams: streamsOf(t, ofrep.StreamConfig{Watcher: e})}))
 	_, tag := streamOf(t, addr, `{}`)
-	if got := exchange(t, addr, post(flags+"/new-dashboard", `{}`), 1)[0]; got.status != 200 || strings.Contains(got.body, "eventStreams") {
+	if got := exchange(t, addr, post(flags+"/nothing", `{}`), 1)[0]; got.status != 404 || strings.Contains(got.body, "eventStreams") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := exchange(t, addr, post(flags, `{}`, "If-None-Match: "+tag), 1)[0]; got.status != 304 || got.body != "" {
@@ -474,6 +480,29 @@ func TestEvents_are_told_of_in_answers_about_all_flags(t *testing.T) {
 	if got.status != 200 || strings.Contains(got.body, "eventStreams") || !json.Valid([]byte(got.body)) {
 		t.Errorf("a set that cannot exist: %d %s", got.status, got.body)
 	}
+}
+
+// An answer about one flag tells of the stream for all who ask with the same key about the same set:
+// it is the same for each user, tells of changes for any of them, and of those since the answer.
+func TestEvents_of_those_who_ask_about_one_flag(t *testing.T) {
+	e := engine(t)
+	key := func(name string) (*tiergate.Key, error) { return &tiergate.Key{ID: name, TeamID: "acme"}, nil }
+	addr := serve(t, appOf(ofrep.Config{Evaluator: e, Credential: key, Streams: streamsOf(t, ofrep.StreamConfig{Watcher: e, Key: key})}))
+	one := func(user, key string) string {
+		return streamIn(t, exchange(t, addr, post(flags+"/new-dashboard", `{"context":{"targetingKey":"`+user+`"}}`, "X-API-Key: "+key), 1)[0])
+	}
+	uri := one("alice", "k")
+	if one("bob", "k") != uri || one("alice", "other") == uri || one("alice", "k") != uri {
+		t.Error("a stream is not that of a key")
+	}
+	put(t, e, aFlag(8))
+	if one("alice", "k") == uri {
+		t.Error("the stream begins where an earlier answer was")
+	}
+	page := listenTo(t, addr, uri)
+	page.expect("01234567-8")
+	put(t, e, tiergate.PutOf(&tiergate.User{ID: "somebody", Tier: "free"}))
+	page.expect("01234567-9")
 }
 
 // A client that an event told of the state in force has its answer confirmed by its tag; one that

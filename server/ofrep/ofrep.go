@@ -76,6 +76,7 @@ type call struct {
 	subject   []byte    // whom the stream is for, as its pass says it
 	expires   int64     // when the pass expires, in seconds of Unix time
 	signer    hash.Hash // of passes; nil before the first
+	shared    sharedStream
 
 	gen      tiergate.Generation
 	resume   tiergate.Resume
@@ -111,7 +112,7 @@ func (d *door) handle(ctx *fasthttp.RequestCtx) {
 	c := d.calls.Get().(*call)
 	if d.prepare(ctx, c, name) {
 		if single {
-			c.single(ctx, d.cfg.Gate)
+			d.single(ctx, c)
 		} else {
 			d.bulk(ctx, c)
 		}

@@ -1,6 +1,7 @@
 package ofrep
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -34,6 +35,32 @@ func (c *call) appendEventStreams(b []byte, s *secret, steps tiergate.ClockStep)
 	b = append(b, `"eventStreams":[{"type":"sse","endpoint":{"requestUri":"`+streamPath+`?token=`...)
 	b, c.subject = appendToken(b, c.subject, c.scratch, c.expires, c.signer)
 	return append(b, `"},"inactivityDelaySec":`+inactivityDelay+`}]`...)
+}
+
+// A sharedStream is what answers about one flag tell of a stream, encoded. To sign its pass takes a
+// tenth of such an answer, so that it is kept until something that it says is different.
+type sharedStream struct {
+	subject, place []byte
+	expires        int64
+	encoded        []byte
+}
+
+// appendSharedStream appends what an answer about one flag tells of a stream, after a comma: the
+// stream is that of all who ask with the same key about the same set, since a program that asks about
+// one flag after the other asks for many subjects.
+func (c *call) appendSharedStream(b []byte, s *secret, steps tiergate.ClockStep) []byte {
+	c.everyone = true
+	if c.givePass(); !c.streaming {
+		return b
+	}
+	k := &c.shared
+	c.scratch = appendPlace(c.scratch[:0], &c.resume, steps, c.req.Now)
+	if k.expires != c.expires || !bytes.Equal(k.subject, c.subject) || !bytes.Equal(k.place, c.scratch) {
+		k.expires = c.expires
+		k.subject, k.place = append(k.subject[:0], c.subject...), append(k.place[:0], c.scratch...)
+		k.encoded = c.appendEventStreams(append(k.encoded[:0], ','), s, steps)
+	}
+	return append(b, k.encoded...)
 }
 
 // stream answers with the stream of events that a token opens. The connection leaves the
