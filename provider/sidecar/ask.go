@@ -18,6 +18,7 @@ var errNotRunning = errors.New("the provider was not initialized, or was shut do
 // A flight is a question under way, for all who ask it at the same time.
 type flight struct {
 	done    chan struct{}
+	number  uint64   // of the time at which it was asked, as the cache counts
 	answers []answer // of one flag, or of all
 	err     error
 }
@@ -49,8 +50,8 @@ func (p *Provider) ask(ctx context.Context, own key, text []byte) (sdk.Outcome, 
 	return answers[0].outcome(), nil
 }
 
-// fly waits for the answer to a question, and asks it when nobody has yet. Whoever stops waiting
-// does not end it for the others.
+// fly waits for the answer to a question, and asks it when nobody has since the last change. Whoever
+// stops waiting does not end it for the others.
 func (p *Provider) fly(ctx context.Context, k key, text []byte) ([]answer, error) {
 	f, err := p.takeOff(ctx, k, text)
 	if err != nil {
@@ -67,13 +68,14 @@ func (p *Provider) fly(ctx context.Context, k key, text []byte) ([]answer, error
 func (p *Provider) takeOff(ctx context.Context, k key, text []byte) (*flight, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f := p.flights[k]; f != nil {
+	number, _ := p.cache.now()
+	if f := p.flights[k]; f != nil && f.number == number {
 		return f, nil
 	}
 	if p.running == nil {
 		return nil, errNotRunning
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{done: make(chan struct{}), number: number}
 	p.flights[k] = f
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.options.Timeout)
 	stop := context.AfterFunc(p.running, cancel)
@@ -87,7 +89,6 @@ func (p *Provider) takeOff(ctx context.Context, k key, text []byte) (*flight, er
 
 // land asks, keeps, and hands the answer to those who wait.
 func (p *Provider) land(ctx context.Context, f *flight, k key, text []byte) {
-	number, _ := p.cache.now()
 	var r reply
 	if k.flag == "" {
 		r, f.err = p.door.all(ctx, text)
@@ -99,12 +100,14 @@ func (p *Provider) land(ctx context.Context, f *flight, k key, text []byte) {
 	case f.err != nil:
 		p.failed(f.err)
 	case r.lasting:
-		p.keep(number, k, &r)
+		p.keep(f.number, k, &r)
 	case k.flag == "": // until then each is asked for alone
-		p.cache.put(number, r.at, k, sdk.Outcome{}, time.Now().Add(bulkAgain))
+		p.cache.put(f.number, r.at, k, sdk.Outcome{}, time.Now().Add(bulkAgain))
 	}
 	p.mu.Lock()
-	delete(p.flights, k)
+	if p.flights[k] == f { // and not one that was asked after a change
+		delete(p.flights, k)
+	}
 	p.mu.Unlock()
 	close(f.done)
 }

@@ -187,6 +187,35 @@ func TestProvider_asks_once_for_all_who_wait(t *testing.T) {
 	}
 }
 
+// Who asks after a change is not told what was asked before it: the question under way is left to
+// those who wait for it already, and another one is asked, once for all who ask now.
+func TestProvider_asks_again_after_a_change(t *testing.T) {
+	f := newFake(t)
+	p, c := provider(t, f.url, sidecar.Options{Timeout: 20 * time.Second})
+	following(t, p)
+	events := watch(c)
+	f.hold("slow")
+	var asking sync.WaitGroup
+	asks := func() {
+		if d := ask(t, c, "slow", "alice"); !d.Value {
+			t.Errorf("%+v", d)
+		}
+	}
+	asking.Go(asks)
+	await(t, "the first question has arrived", func() bool { return f.asked("slow") == 1 })
+	f.events <- "data: {\"type\":\"refetchEvaluation\",\"etag\":\"epoch-2\",\"flags\":[\"slow\"]}\n\n"
+	next(t, events, openfeature.ProviderConfigChange)
+	for range 10 {
+		asking.Go(asks)
+	}
+	await(t, "the second question has arrived", func() bool { return f.asked("slow") == 2 })
+	f.release("slow")
+	asking.Wait()
+	if d := ask(t, c, "slow", "alice"); d.Reason != openfeature.CachedReason || f.asked("slow") != 2 {
+		t.Errorf("asked %d times, then %+v", f.asked("slow"), d)
+	}
+}
+
 // While the sidecar is away what is known goes on, STALE, and what is not is an error at once; when
 // it is back the provider says READY and that all may have changed, and answers are new.
 func TestProvider_goes_on_while_the_sidecar_is_away(t *testing.T) {

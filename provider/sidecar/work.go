@@ -140,6 +140,7 @@ func (c *contact) there() {
 	}
 	c.aged()
 	if recovered || moved {
+		p.cache.lost() // what is under way was asked before
 		c.work.Changed(sdk.Change{All: true, Revision: at.String()})
 	}
 }
