@@ -69,6 +69,7 @@ func TestProvider_answers_that_are_none(t *testing.T) {
 		{301, ``, "GENERAL", "not a sidecar's"},
 		{429, ``, "GENERAL", "cannot answer now"},
 		{503, fmt.Sprintf(problem, "PROVIDER_NOT_READY"), "PROVIDER_NOT_READY", "cannot answer now"},
+		{408, ``, "GENERAL", "not a sidecar's"},
 		{200, `{"key":"x","reason":"STATIC","value":` + strings.Repeat(" ", 1<<20) + `true}`, "GENERAL", "larger than"},
 	} {
 		f.answer(func(w http.ResponseWriter, flag string) bool {
@@ -399,6 +400,45 @@ func TestProvider_does_not_ask_for_all_flags_that_may_not_be_kept(t *testing.T) 
 			if f.asked("a") != 2 || f.asked("d") != 2 {
 				t.Errorf("asked for one flag %d times, for another %d", f.asked("a"), f.asked("d"))
 			}
+		})
+	}
+}
+
+// While a sidecar restarts, what is in front of it may answer in its place with anything: what is kept
+// goes on, STALE, and is not given up before the grace period is over.
+func TestProvider_somebody_else_answers_for_a_while(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+	}{
+		"internal_error": {500, `{"detail":"internal error"}`},
+		"not_found":      {404, `default backend - 404`},
+		"redirect":       {302, ``},
+		"timeout":        {408, ``},
+		"page":           {200, `<html>back soon</html>`},
+		"huge":           {404, strings.Repeat("x", 2<<20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			p, c := provider(t, f.url, sidecar.Options{Timeout: 10 * time.Second})
+			following(t, p)
+			events := watch(c)
+			ask(t, c, "x", "alice")
+			f.answer(func(w http.ResponseWriter, _ string) bool {
+				w.WriteHeader(tc.status)
+				fmt.Fprint(w, tc.body)
+				return true
+			})
+			f.events <- ""
+			next(t, events, openfeature.ProviderStale)
+			if d := ask(t, c, "x", "alice"); !d.Value || d.Reason != "STALE" || d.FlagMetadata["stale"] != true {
+				t.Errorf("what is kept: %+v", d)
+			}
+			if d := ask(t, c, "y", "alice"); d.Value || d.ErrorCode != openfeature.GeneralCode {
+				t.Errorf("what is not: %+v", d)
+			}
+			f.answer(nil)
+			next(t, events, openfeature.ProviderReady)
 		})
 	}
 }

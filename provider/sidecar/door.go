@@ -30,7 +30,8 @@ const (
 	maxWait = time.Minute
 )
 
-// errAway is wrapped by an error that says that the sidecar cannot be asked now.
+// errAway is wrapped by an error that says that the sidecar cannot be asked now: it is not there, or
+// something else answers in its place. One that refuses a key is there.
 var errAway = errors.New("the sidecar is away")
 
 // A door sends questions to one sidecar. Safe for concurrent use.
@@ -290,7 +291,7 @@ func (d *door) post(ctx context.Context, u *url.URL, more http.Header, body []by
 	case err != nil:
 		return nil, fmt.Errorf("%w: its answer broke off: %w", errAway, err)
 	case int64(len(text)) > most:
-		return nil, fmt.Errorf("ask the sidecar: the answer is larger than %d bytes", most)
+		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", errAway, most)
 	}
 	switch res.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -324,11 +325,22 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
+// An oddError is an answer that is not a sidecar's, but perhaps of what is in front of one: an ingress
+// answers with a page of its own, of any status, while a sidecar restarts behind it.
+type oddError struct{ status int }
+
+func (e *oddError) Error() string {
+	return fmt.Sprintf("the answer is not a sidecar's (status %d)", e.status)
+}
+
+// Unwrap makes it one of those that say that the sidecar is away.
+func (e *oddError) Unwrap() error { return errAway }
+
 // refusalOf says what an answer means that is none.
 func refusalOf(status int) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("the sidecar refuses the API key (status %d)", status)
 	}
-	return fmt.Errorf("the answer is not a sidecar's (status %d)", status)
+	return &oddError{status}
 }

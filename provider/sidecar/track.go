@@ -61,23 +61,21 @@ func (d *door) deliver(ctx context.Context, load []parcel) error {
 		return nil
 	}
 	got, err := d.postTracked(ctx, load)
-	if err == nil && got.status == http.StatusOK {
-		return take(got, load)
-	}
-	if err == nil {
-		err = problemOf(got)
-	}
 	switch {
-	case errors.Is(err, errAway), got != nil && (got.status == http.StatusRequestTimeout || got.status >= http.StatusInternalServerError):
+	case err != nil:
 		return fmt.Errorf("%w: %w", sdk.ErrAway, err)
-	case got != nil && len(load) > 1 && (got.status == http.StatusBadRequest || got.status == http.StatusRequestEntityTooLarge):
+	case got.status == http.StatusOK:
+		return take(got, load)
+	case got.status == http.StatusRequestTimeout || got.status >= http.StatusInternalServerError:
+		return fmt.Errorf("%w: %w", sdk.ErrAway, problemOf(got))
+	case len(load) > 1 && (got.status == http.StatusBadRequest || got.status == http.StatusRequestEntityTooLarge):
 		half := len(load) / 2
 		if err := d.deliver(ctx, load[:half]); err != nil {
 			return err
 		}
 		return d.deliver(ctx, load[half:])
 	}
-	refuse(load, err)
+	refuse(load, problemOf(got))
 	return nil
 }
 
