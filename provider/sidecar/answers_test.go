@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/open-feature/go-sdk/openfeature"
 
+	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/provider/sidecar"
 )
 
@@ -108,7 +109,7 @@ func TestProvider_keeps_answers_as_long_as_it_may(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
 			f.answer(func(w http.ResponseWriter, flag string) bool {
-				if flag == "" {
+				if flag == "" || flag == look {
 					return false
 				}
 				if tc.control != "" {
@@ -299,9 +300,9 @@ func TestProvider_looks_at_a_busy_sidecar_once_a_second(t *testing.T) {
 			}
 			await(t, "it has been looked at for what was asked", func() bool {
 				ask(t, c, "busy", "alice")
-				return f.asked("busy") > 200 && f.asked("") > 1
+				return f.asked("busy") > 200 && f.asked(look) > 1
 			})
-			if n, most := f.asked(""), 2+int(time.Since(began)/time.Second); n > most {
+			if n, most := f.asked(look), 2+int(time.Since(began)/time.Second); n > most {
 				t.Errorf("after %v and %d questions it was looked at %d times", time.Since(began), f.asked("busy"), n)
 			}
 			if c.State() != openfeature.ReadyState {
@@ -311,24 +312,73 @@ func TestProvider_looks_at_a_busy_sidecar_once_a_second(t *testing.T) {
 	}
 }
 
-// What a look at the sidecar finds is told once: then it is enough that nothing has changed.
+// A look at a sidecar costs the least of its answers: all flags are asked for once, to find the event
+// stream, however often something changes and is looked at.
 func TestProvider_looks_cost_little(t *testing.T) {
-	f := newFake(t)
-	p, err := sidecar.New(f.url, sidecar.Options{})
+	s := serve(t, "127.0.0.1:0")
+	count, client := newCounting(t)
+	p, err := sidecar.New(s.target(), sidecar.Options{HTTP: client})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.LookEvery(20 * time.Millisecond)
 	c := clientOf(t, p)
 	following(t, p)
-	ask(t, c, "x", "alice")
-	await(t, "ten looks found nothing new", func() bool { return f.known() >= 10 })
+	ask(t, c, "new-dashboard", "alice")
+	for _, tier := range []string{"pro", "enterprise", "free"} {
+		s.change(tiergate.PutOf(&tiergate.User{ID: "carol", Tier: tier}))
+		before := count.about(look)
+		await(t, "it was looked at again", func() bool { return count.about(look) > before+3 })
+	}
+	if n := count.about(""); n != 1 {
+		t.Errorf("all flags were asked for %d times", n)
+	}
+	if c.State() != openfeature.ReadyState {
+		t.Errorf("the state is %s", c.State())
+	}
+}
+
+// All flags of a large set may take longer to come than a question may: the provider is ready
+// meanwhile, and finds the event stream with the first time that it asks.
+func TestProvider_waits_longer_for_all_flags_than_for_one(t *testing.T) {
+	f := newFake(t)
+	f.hold("")
+	f.hold("slow")
+	p, c := provider(t, f.url, sidecar.Options{})
+	await(t, "all flags are asked for", func() bool { return f.asked("") == 1 })
+	if d := ask(t, c, "x", "alice"); !d.Value {
+		t.Errorf("meanwhile: %+v", d)
+	}
+	if d := ask(t, c, "slow", "alice"); d.ErrorCode != openfeature.GeneralCode { // which lasts as long as it may
+		t.Errorf("what is not answered: %+v", d)
+	}
+	f.release("")
+	following(t, p)
+	if n := f.asked(""); n != 1 {
+		t.Errorf("all flags were asked for %d times", n)
+	}
+}
+
+// While there is no event stream the provider looks for one, which costs no more than that nothing
+// has changed; it follows it when there is one.
+func TestProvider_looks_for_an_event_stream(t *testing.T) {
+	f := newFake(t)
+	events := f.events
+	f.events = nil
+	p, err := sidecar.New(f.url, sidecar.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.LookEvery(20 * time.Millisecond)
+	clientOf(t, p)
+	await(t, "it has looked five times", func() bool { return f.known() >= 5 })
 	if n := f.asked("") - f.known(); n > 2 { // one may be under way
-		t.Errorf("everything was told %d times", n)
+		t.Errorf("all flags were told %d times", n)
 	}
-	if d := ask(t, c, "x", "alice"); d.Reason != openfeature.CachedReason {
-		t.Errorf("what is kept: %+v", d)
-	}
+	f.mu.Lock()
+	f.events = events
+	f.mu.Unlock()
+	following(t, p)
 }
 
 // While the sidecar says that its own data are old, the provider is STALE and says so of what it

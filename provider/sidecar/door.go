@@ -24,6 +24,7 @@ import (
 const (
 	flagsPath = "/ofrep/v1/evaluate/flags"
 	trackPath = "/v1/batch/track"
+	noFlag    = "-" // which is the name of none: a name begins otherwise
 
 	maxOne  = 1 << 20  // bytes of an answer about one flag that are read
 	maxBulk = 64 << 20 // … and about all
@@ -103,6 +104,7 @@ type answer struct {
 
 // A reply is what came back.
 type reply struct {
+	status  int
 	answers []answer
 	at      place     // the state that answered
 	until   time.Time // when time alone may change it; zero is never
@@ -165,7 +167,7 @@ func (d *door) one(ctx context.Context, flag string, context []byte) (reply, err
 	if err != nil {
 		return reply{}, err
 	}
-	r := replyOf(got.header)
+	r := replyOf(got)
 	var a answer
 	if json.Unmarshal(got.text, &a) != nil || got.status == http.StatusOK && a.Reason == "" || got.status != http.StatusOK && a.ErrorCode == "" {
 		return reply{}, refusalOf(got.status)
@@ -191,43 +193,63 @@ func (d *door) all(ctx context.Context, context []byte) (reply, error) {
 	for i := range bulk.Flags {
 		d.complete(&bulk.Flags[i], bulk.Metadata)
 	}
-	r := replyOf(got.header)
+	r := replyOf(got)
 	r.answers, r.lasting = bulk.Flags, r.lasting && bulk.Metadata["stale"] != true
 	return r, nil
 }
 
-// A sight is what a look at the sidecar finds.
+// A sight is what a look at the sidecar sees.
 type sight struct {
-	tag     string        // names what was found; "" is of nothing, or of what has no name
-	at      place         // the state that is in force
-	stale   bool          // it is old by the sidecar's own word
-	streams []eventStream // of changes for anybody
+	at    place // the state that is in force
+	stale bool  // it is old by the sidecar's own word
 }
 
-// look asks about all flags for nobody, and leaves them aside. What was found before is not told
+// look asks about a flag that there is not, which costs least.
+func (d *door) look(ctx context.Context) (sight, error) {
+	r, err := d.one(ctx, noFlag, nil)
+	if err != nil {
+		return sight{}, err
+	}
+	switch a := &r.answers[0]; {
+	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
+		return sight{}, refusalOf(r.status)
+	case a.ErrorCode != "" && a.ErrorCode != tiergate.FlagNotFound: // it answers no question of ours
+		return sight{}, fmt.Errorf("%w: %.300s (status %d)", errAway, a.ErrorDetails, r.status)
+	default:
+		return sight{at: r.at, stale: a.Metadata["stale"] == true}, nil
+	}
+}
+
+// A find is where the sidecar tells of changes for anybody.
+type find struct {
+	tag     string // names what was found; "" is of nothing, or of what has no name
+	at      place  // the state from which on it tells
+	streams []eventStream
+}
+
+// find asks about all flags for nobody, and leaves them aside. What was found before is not told
 // again.
-func (d *door) look(ctx context.Context, before *sight) (sight, error) {
+func (d *door) find(ctx context.Context, before *find) (find, error) {
 	more := http.Header{"Tiergate-Audience": {"everyone"}}
 	if before.tag != "" {
 		more.Set("If-None-Match", before.tag)
 	}
 	got, err := d.post(ctx, d.base.JoinPath(flagsPath), more, questionOf(nil), maxBulk)
 	if err != nil {
-		return sight{}, err
+		return find{}, err
 	}
-	found := sight{tag: got.header.Get("ETag"), at: placeOf(got.header.Get("Tiergate-Revision"))}
+	found := find{tag: got.header.Get("ETag"), at: placeOf(got.header.Get("Tiergate-Revision"))}
 	if got.status == http.StatusNotModified && before.tag != "" {
-		found.tag, found.stale, found.streams = before.tag, before.stale, before.streams
+		found.tag, found.streams = before.tag, before.streams
 		return found, nil
 	}
 	var bulk struct {
-		Metadata openfeature.FlagMetadata `json:"metadata"`
-		Streams  []eventStream            `json:"eventStreams"`
+		Streams []eventStream `json:"eventStreams"`
 	}
 	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
-		return sight{}, refusalOf(got.status)
+		return find{}, refusalOf(got.status)
 	}
-	found.stale, found.streams = bulk.Metadata["stale"] == true, bulk.Streams
+	found.streams = bulk.Streams
 	return found, nil
 }
 
@@ -239,9 +261,9 @@ func questionOf(context []byte) []byte {
 }
 
 // replyOf reads what the header of an answer says.
-func replyOf(h http.Header) reply {
-	r := reply{at: placeOf(h.Get("Tiergate-Revision")), lasting: true}
-	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
+func replyOf(got *letter) reply {
+	r := reply{status: got.status, at: placeOf(got.header.Get("Tiergate-Revision")), lasting: true}
+	for directive := range strings.SplitSeq(got.header.Get("Cache-Control"), ",") {
 		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
 		switch name {
 		case "no-store", "no-cache":

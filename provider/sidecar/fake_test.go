@@ -40,7 +40,10 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-const evaluate = "/ofrep/v1/evaluate/flags"
+const (
+	evaluate = "/ofrep/v1/evaluate/flags"
+	look     = "-" // the flag that a look asks about, which there is not
+)
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/events" {
@@ -53,7 +56,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.seen = append(f.seen, r.Header.Clone())
 	held, how, reason, events, stale := f.held[name], f.how, f.reason, f.events, f.stale
 	f.mu.Unlock()
-	tag := fmt.Sprintf(`"stale: %v"`, stale)
+	tag, about := fmt.Sprintf(`"stale: %v, streams: %v"`, stale, events != nil), `{}`
+	if stale {
+		about = `{"stale":true}`
+	}
 	if held != nil {
 		select {
 		case <-held:
@@ -66,6 +72,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case how != nil && how(w, name):
+	case name == look:
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintf(w, `{"key":%q,"errorCode":"FLAG_NOT_FOUND","errorDetails":"there is no such flag","metadata":%s}`, name, about)
 	case name != "":
 		fmt.Fprintf(w, `{"key":%q,"reason":%q,"variant":"on","value":true,"metadata":{"revision":"epoch-1"}}`, name, reason)
 	case r.Header.Get("If-None-Match") == tag:
@@ -75,13 +84,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 	case events != nil:
 		w.Header().Set("ETag", tag)
-		about := `{}`
-		if stale {
-			about = `{"stale":true}`
-		}
 		fmt.Fprintf(w, `{"flags":[],"metadata":%s,"eventStreams":[{"type":"carrier-pigeon","url":"coo:"},{"type":"sse","endpoint":{"requestUri":"/events"}}]}`, about)
 	default:
-		fmt.Fprint(w, `{"flags":[],"metadata":{}}`)
+		w.Header().Set("ETag", tag)
+		fmt.Fprintf(w, `{"flags":[],"metadata":%s}`, about)
 	}
 }
 

@@ -24,6 +24,8 @@ const (
 	spread = 500 * time.Millisecond
 	// lasting is how long a stream is there when it counts as one that works.
 	lasting = 5 * time.Second
+	// findTime bounds the search for the event stream, with which all flags are told: many megabytes.
+	findTime = 30 * time.Second
 )
 
 // work keeps in touch with the sidecar until ctx ends, and ends every question then.
@@ -50,18 +52,19 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 }
 
 // A contact is what one life of a provider knows of its sidecar. It is used by one goroutine, and
-// while that follows an event stream by another one that watches.
+// while that finds or follows an event stream by another one that watches.
 type contact struct {
 	provider *Provider
 	work     *sdk.Work
 	met      bool      // it has answered once
 	since    time.Time // when it went away; zero while it is there
 	at       place     // the state that it was in last
-	found    sight     // by the last look …
+	seen     sight     // by the last look …
 	looked   time.Time // … which was then
+	found    find      // where its event stream is
 }
 
-// keep looks where the sidecar is and follows its event stream, again and again.
+// keep looks whether the sidecar is there and follows its event stream, again and again.
 func (c *contact) keep(ctx context.Context) {
 	away, broken := newBackoff(), newBackoff()
 	for ctx.Err() == nil {
@@ -77,15 +80,18 @@ func (c *contact) keep(ctx context.Context) {
 	}
 }
 
-// listen follows the event stream until it is time to look for it anew. An error is that of a look
-// at the sidecar meanwhile.
+// listen finds the event stream and follows it, until it is time to look for it anew. An error is
+// that of a look at the sidecar meanwhile.
 func (c *contact) listen(ctx context.Context, broken *backoff.Backoff) error {
+	err := c.watched(ctx, c.find)
 	address := c.provider.door.streamOf(c.found.streams)
-	if address == "" {
+	if err == nil && address == "" {
 		return c.watchFor(ctx, later(c.provider.looksEvery))
 	}
 	began := time.Now()
-	err := c.follow(ctx, address)
+	if err == nil {
+		err = c.watched(ctx, func(ctx context.Context) error { return c.follow(ctx, address) })
+	}
 	if look, ok := errors.AsType[*lookError](err); ok {
 		return look.error
 	}
@@ -94,7 +100,7 @@ func (c *contact) listen(ctx context.Context, broken *backoff.Backoff) error {
 		broken.Reset()
 		return c.watchFor(ctx, rand.N(spread))
 	}
-	c.found.tag = "" // the next look tells of a stream anew
+	c.found.tag = "" // the next search tells of a stream anew
 	return c.watchFor(ctx, longer(broken.Next(), err))
 }
 
@@ -108,8 +114,7 @@ func longer(d time.Duration, err error) time.Duration {
 	return d
 }
 
-// look looks at the sidecar: whether it is there, how it is, and where the event stream is that
-// tells of changes for anybody.
+// look looks at the sidecar: whether it is there, and how it is.
 func (c *contact) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.provider.options.Timeout)
 	defer cancel()
@@ -118,17 +123,33 @@ func (c *contact) look(ctx context.Context) error {
 	default:
 	}
 	c.looked = time.Now()
-	found, err := c.provider.door.look(ctx, &c.found)
+	seen, err := c.provider.door.look(ctx)
+	if err != nil {
+		return err
+	}
+	c.seen = seen
+	return nil
+}
+
+// find finds the event stream that tells of changes for anybody, from a state on that may be another
+// one than was seen.
+func (c *contact) find(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(findTime, c.provider.options.Timeout))
+	defer cancel()
+	found, err := c.provider.door.find(ctx, &c.found)
 	if err != nil {
 		return err
 	}
 	c.found = found
+	if found.at.known() && found.at != c.at {
+		c.changed(found.at)
+	}
 	return nil
 }
 
-// there takes in that the sidecar is there, as it was found.
+// there takes in that the sidecar is there, as it was seen.
 func (c *contact) there() {
-	p, at := c.provider, c.found.at
+	p, at := c.provider, c.seen.at
 	recovered := c.met && !c.since.IsZero()
 	moved := c.met && (at != c.at || !at.known())
 	first := !c.met || p.expired.Load()
@@ -140,15 +161,21 @@ func (c *contact) there() {
 	}
 	c.aged()
 	if recovered || moved {
-		p.cache.lost() // what is under way was asked before
-		c.work.Changed(sdk.Change{All: true, Revision: at.String()})
+		c.changed(at)
 	}
+}
+
+// changed takes in that the sidecar is in another state, and nobody has told what changed.
+func (c *contact) changed(at place) {
+	c.at = at
+	c.provider.cache.lost() // what is under way was asked before
+	c.work.Changed(sdk.Change{All: true, Revision: at.String()})
 }
 
 // aged takes in whether the sidecar's data are old: its event stream says nothing of that.
 func (c *contact) aged() {
-	c.provider.old.Store(c.found.stale)
-	if c.found.stale {
+	c.provider.old.Store(c.seen.stale)
+	if c.seen.stale {
 		c.work.Stale(errors.New("the sidecar says that its data are old"))
 	} else {
 		c.work.Ready("the sidecar answers")
@@ -226,8 +253,25 @@ func (c *contact) watch(ctx context.Context) error {
 // later draws from the upper half of d: the clients of a sidecar do not ask in step.
 func later(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
 
-// A lookError ends an event stream, because a look at the sidecar has failed.
+// A lookError ends what was done meanwhile, because a look at the sidecar has failed.
 type lookError struct{ error }
+
+// watched does something while another goroutine watches the sidecar.
+func (c *contact) watched(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel(nil)
+	watching.Go(func() {
+		if err := c.watch(ctx); err != nil {
+			cancel(&lookError{err})
+		}
+	})
+	if err := do(ctx); err != nil {
+		return causeOf(ctx, err)
+	}
+	return nil
+}
 
 // follow keeps the cache honest by an event stream, until that ends.
 func (c *contact) follow(ctx context.Context, address string) error {
@@ -246,15 +290,6 @@ func (c *contact) follow(ctx context.Context, address string) error {
 	silence.Stop()
 	silence = time.AfterFunc(silentFor, func() { cancel(errors.New("the event stream is silent")) })
 	defer silence.Stop()
-
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer cancel(nil)
-	watching.Go(func() {
-		if err := c.watch(ctx); err != nil {
-			cancel(&lookError{err})
-		}
-	})
 	for {
 		e, err := s.next(func() { silence.Reset(silentFor) })
 		if err != nil {
