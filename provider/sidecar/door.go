@@ -75,7 +75,7 @@ func newDoor(target string, o *Options) (*door, error) {
 func isHere(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
 func newHTTP(socket string) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := newTransport()
 	t.Proxy = nil // the sidecar is next door
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 100, 100
 	t.DisableCompression = true
@@ -89,6 +89,14 @@ func newHTTP(socket string) *http.Client {
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// newTransport is as net/http's own, which a program may have replaced by what is none.
+func newTransport() *http.Transport {
+	if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second}
 }
 
 // An answer is one flag's, as OFREP has it.

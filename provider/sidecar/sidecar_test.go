@@ -375,6 +375,20 @@ func TestProvider_is_safe_for_concurrent_use(t *testing.T) {
 	asking.Wait()
 }
 
+// A program may have replaced net/http's own transport, to trace what it sends or to send nothing:
+// a provider has one of its own all the same.
+func TestNew_in_a_program_with_another_default_transport(t *testing.T) {
+	f := newFake(t)
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	http.DefaultTransport = &counting{} // which would panic if it were used
+	p, c := provider(t, f.url, sidecar.Options{})
+	following(t, p)
+	if d := ask(t, c, "x", "alice"); !d.Value {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A target that is none, and options that do not go together, are errors of New.
 func TestNew_refuses(t *testing.T) {
 	for _, target := range []string{"127.0.0.1:8016", "ftp://host", "http://", "unix:", "http://user:password@host", "http://host/?a=b"} {
