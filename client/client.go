@@ -84,7 +84,7 @@ func New(o Options) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func newHTTP(socket string) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := newTransport()
 	t.Proxy = nil // the sidecar is next door
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 100, 100
 	if socket != "" {
@@ -96,6 +96,14 @@ func newHTTP(socket string) *http.Client {
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// newTransport is as net/http's own, which a program may have replaced by what is none.
+func newTransport() *http.Transport {
+	if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -111,6 +111,22 @@ func TestClient_errors(t *testing.T) {
 	}
 }
 
+// A program may have replaced net/http's own transport, to trace what it sends or to send nothing:
+// a client has one of its own all the same.
+func TestNew_in_a_program_with_another_default_transport(t *testing.T) {
+	g := newGate()
+	target := serve(t, "127.0.0.1:0", g.door())
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	http.DefaultTransport = &transport{answer: func(int, *http.Request) (*http.Response, error) {
+		return nil, errors.New("this is not the client's")
+	}}
+	c := newClient(t, target, client.Options{})
+	if d, err := c.Check(t.Context(), client.Use{Feature: "exports", Subject: client.Subject{User: "carol"}}); err != nil || !d.Allow {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // Options that can never work are refused at once.
 func TestNew_refuses(t *testing.T) {
 	for _, o := range []client.Options{
