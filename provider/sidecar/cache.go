@@ -146,6 +146,14 @@ func (c *cache) lost() {
 	c.number++
 }
 
+// forget drops everything: nobody tells of changes any more, and what there is may not be used as old.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live = false
+	c.clear()
+}
+
 // changed drops the answers about flags, and all when there are none.
 func (c *cache) changed(at place, flags []string) {
 	c.mu.Lock()

@@ -339,6 +339,35 @@ func TestProvider_recovers_from_an_initialization_that_ran_out_of_time(t *testin
 	}
 }
 
+// What was kept before a shutdown is not given away by a life that begins later, however long after:
+// nobody knows how old it is.
+func TestProvider_forgets_at_the_shutdown(t *testing.T) {
+	f := newFake(t)
+	p, err := sidecar.New(f.url, sidecar.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := openfeature.FlattenedContext{"targetingKey": "alice"}
+	if err := p.InitWithContext(t.Context(), openfeature.EvaluationContext{}); err != nil {
+		t.Fatal(err)
+	}
+	following(t, p)
+	if d := p.BooleanEvaluation(t.Context(), "x", false, alice); !d.Value || p.Kept() != 1 {
+		t.Errorf("%+v, %d answers are kept", d, p.Kept())
+	}
+	p.Shutdown()
+	f.answer(func(w http.ResponseWriter, _ string) bool { w.WriteHeader(http.StatusBadGateway); return true })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := p.InitWithContext(ctx, openfeature.EvaluationContext{}); err == nil {
+		t.Error("it is ready without a sidecar")
+	}
+	defer p.Shutdown()
+	if d := p.BooleanEvaluation(t.Context(), "x", false, alice); d.Value || d.ResolutionDetail().ErrorCode == "" {
+		t.Errorf("in a later life: %+v", d)
+	}
+}
+
 // Any number of goroutines ask while the sidecar restarts again and again; each gets an answer
 // that was true once, or an error, and soon.
 func TestProvider_is_safe_for_concurrent_use(t *testing.T) {

@@ -47,7 +47,7 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.running = nil
 	p.mu.Unlock()
 	p.fetching.Wait()
-	p.cache.lost()
+	p.cache.forget() // a later life begins with nothing, however long after this one
 	p.door.http.CloseIdleConnections()
 }
 
