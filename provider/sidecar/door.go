@@ -41,6 +41,7 @@ type door struct {
 	key  string
 	set  string
 	http *http.Client
+	own  bool // nobody else sends anything with http
 }
 
 func newDoor(target string, o *Options) (*door, error) {
@@ -66,9 +67,16 @@ func newDoor(target string, o *Options) (*door, error) {
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	if d.base = u; d.http == nil {
-		d.http = newHTTP(socket)
+		d.http, d.own = newHTTP(socket), true
 	}
 	return d, nil
+}
+
+// rest closes the connections that are idle, unless somebody else may use them.
+func (d *door) rest() {
+	if d.own {
+		d.http.CloseIdleConnections()
+	}
 }
 
 // isHere reports whether a host is this machine.

@@ -122,9 +122,10 @@ func (s *served) up() {
 // A counting transport counts the questions by their paths.
 type counting struct {
 	http.RoundTripper
-	cut   atomic.Bool // packets are dropped
-	mu    sync.Mutex
-	paths map[string]int
+	cut    atomic.Bool // packets are dropped
+	closed atomic.Bool // idle connections were closed
+	mu     sync.Mutex
+	paths  map[string]int
 }
 
 func newCounting(t *testing.T) (*counting, *http.Client) {
@@ -144,6 +145,9 @@ func (c *counting) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return c.RoundTripper.RoundTrip(req)
 }
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
+func (c *counting) CloseIdleConnections() { c.closed.Store(true) }
 
 // about is how often a flag was asked for; "" is all of them.
 func (c *counting) about(flag string) int {

@@ -368,6 +368,23 @@ func TestProvider_forgets_at_the_shutdown(t *testing.T) {
 	}
 }
 
+// A program's own HTTP client is left as it is: others may send with it.
+func TestProvider_closes_no_connections_of_others(t *testing.T) {
+	f := newFake(t)
+	count, client := newCounting(t)
+	p, err := sidecar.New(f.url, sidecar.Options{HTTP: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.InitWithContext(t.Context(), openfeature.EvaluationContext{}); err != nil {
+		t.Fatal(err)
+	}
+	p.Shutdown()
+	if count.closed.Load() {
+		t.Error("idle connections were closed")
+	}
+}
+
 // Any number of goroutines ask while the sidecar restarts again and again; each gets an answer
 // that was true once, or an error, and soon.
 func TestProvider_is_safe_for_concurrent_use(t *testing.T) {

@@ -48,7 +48,7 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.mu.Unlock()
 	p.fetching.Wait()
 	p.cache.forget() // a later life begins with nothing, however long after this one
-	p.door.http.CloseIdleConnections()
+	p.door.rest()
 }
 
 // A contact is what one life of a provider knows of its sidecar. It is used by one goroutine, and
