@@ -41,6 +41,9 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 		if o, ok := p.last(everybody, own); ok {
 			return o
 		}
+		if p.expired.Load() {
+			return sdk.Failed(tiergate.General, "the sidecar has been away for so long that what is known is not used any more")
+		}
 		return sdk.Failed(tiergate.General, "the sidecar is away, and nothing is known of this flag")
 	}
 	o, err := p.ask(ctx, own, text) // 4. what it answers now

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -293,7 +294,7 @@ func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
 	s.down()
 	next(t, events, openfeature.ProviderStale)
 	next(t, events, openfeature.ProviderError)
-	if d := ask(t, c, "new-dashboard", "alice"); d.Value || d.ErrorCode != openfeature.GeneralCode {
+	if d := ask(t, c, "new-dashboard", "alice"); d.Value || d.ErrorCode != openfeature.GeneralCode || !strings.Contains(d.ErrorMessage, "not used any more") {
 		t.Errorf("after the grace period: %+v", d)
 	}
 	s.up()
