@@ -11,6 +11,7 @@ import (
 
 	"github.com/open-feature/go-sdk/openfeature"
 
+	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/provider/internal/sdk"
 )
 
@@ -96,6 +97,9 @@ func New(target string, o Options) (*Provider, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.GracePeriod = cmp.Or(o.GracePeriod, DefaultGracePeriod)
 	d, err := newDoor(cmp.Or(target, DefaultTarget), &o)
@@ -112,6 +116,19 @@ func New(target string, o Options) (*Provider, error) {
 	})
 	p.life = sdk.NewLife("tiergate", o.InitTimeout, p.work)
 	return p, nil
+}
+
+// validate refuses what can never work.
+func (o *Options) validate() error {
+	switch {
+	case o.Timeout < 0:
+		return tiergate.FieldErrorf("Timeout", "a question takes some time")
+	case o.InitTimeout < 0:
+		return tiergate.FieldErrorf("InitTimeout", "an initialization takes some time")
+	case o.TrackQueue < 0:
+		return tiergate.FieldErrorf("TrackQueue", "a queue holds something")
+	}
+	return nil
 }
 
 // BooleanEvaluation answers about a boolean flag.

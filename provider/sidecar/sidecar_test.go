@@ -449,6 +449,14 @@ func TestNew_refuses(t *testing.T) {
 	if _, err := sidecar.New("", sidecar.Options{HTTP: &http.Client{Timeout: time.Minute}}); tiergate.CodeOf(err) != tiergate.Invalid {
 		t.Errorf("a client that ends event streams: %v", err)
 	}
+	for _, o := range []sidecar.Options{{Timeout: -1}, {InitTimeout: -1}, {TrackQueue: -1}} {
+		if _, err := sidecar.New("", o); tiergate.CodeOf(err) != tiergate.Invalid {
+			t.Errorf("New with %+v = %v", o, err)
+		}
+	}
+	if _, err := sidecar.New("", sidecar.Options{GracePeriod: -1, MaxEntries: -1, MaxBytes: -1}); err != nil {
+		t.Errorf("what is negative for a reason: %v", err)
+	}
 }
 
 // A key goes in plain text to this machine, and to another one only where that was allowed.
