@@ -25,19 +25,21 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 	if flag == "" {
 		return sdk.Failed(tiergate.FlagNotFound, "a flag has a name")
 	}
-	everybody := key{flag: flag}
-	if o, ok := p.cache.fresh(everybody); ok { // 1. what is the same for everybody needs no context
-		return p.cached(o)
-	}
-	text, err := textOf(flat)
-	if err != nil {
+	c := sdk.NewContext()
+	defer c.Release()
+	if err := c.Read(flat); err != nil { // 1. a context that is none has no answer, not even a kept one
 		return sdk.Failed(tiergate.InvalidContext, err.Error())
 	}
-	own := key{flag: flag, context: digestOf(text)}
-	if o, ok := p.cache.fresh(own); ok { // 2. what this context was answered
+	everybody := key{flag: flag}
+	if o, ok := p.cache.fresh(everybody); ok { // 2. what is the same for everybody
 		return p.cached(o)
 	}
-	if p.away.Load() { // 3. nobody waits for a sidecar that is away: contact finds it again
+	text := textOf(c)
+	own := key{flag: flag, context: digestOf(text)}
+	if o, ok := p.cache.fresh(own); ok { // 3. what this context was answered
+		return p.cached(o)
+	}
+	if p.away.Load() { // 4. nobody waits for a sidecar that is away: contact finds it again
 		if o, ok := p.last(everybody, own); ok {
 			return o
 		}
@@ -46,7 +48,7 @@ func (p *Provider) resolve(ctx context.Context, flag string, flat openfeature.Fl
 		}
 		return sdk.Failed(tiergate.General, "the sidecar is away, and nothing is known of this flag")
 	}
-	o, err := p.ask(ctx, own, text) // 4. what it answers now
+	o, err := p.ask(ctx, own, text) // 5. what it answers now
 	if err == nil {
 		return o
 	}
@@ -93,17 +95,12 @@ func markedStale(m openfeature.FlagMetadata) openfeature.FlagMetadata {
 	return m
 }
 
-// textOf is the context as JSON, the same for equal contexts; nil for none.
-func textOf(flat openfeature.FlattenedContext) ([]byte, error) {
-	if len(flat) == 0 {
-		return nil, nil
+// textOf is a context as JSON, the same for equal contexts; nil for none.
+func textOf(c *sdk.Context) []byte {
+	if c.Attributes.Len() == 0 {
+		return nil
 	}
-	c := sdk.NewContext()
-	defer c.Release()
-	if err := c.Read(flat); err != nil {
-		return nil, err
-	}
-	return appendSorted(nil, c.Attributes), nil
+	return appendSorted(nil, c.Attributes)
 }
 
 // appendSorted appends the JSON form of v with the members of objects in the order of their names.

@@ -3,6 +3,7 @@ package sidecar_test
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,32 @@ func TestProvider_asks_once_until_something_changes(t *testing.T) {
 	ask(t, c, "api-access", "bob")
 	if static, tiered := count.about("new-dashboard"), count.about("api-access"); static != 2 || tiered != 3 {
 		t.Errorf("after a change of the first, asked %d times for it and %d times for the other", static, tiered)
+	}
+}
+
+// A context that is none is refused, also where an answer to everybody is kept.
+func TestProvider_refuses_a_context_whatever_is_kept(t *testing.T) {
+	p, c := provider(t, serve(t, "127.0.0.1:0").target(), sidecar.Options{})
+	following(t, p)
+	ask(t, c, "new-dashboard", "alice")
+	type id string
+	for name, tc := range map[string]struct {
+		context openfeature.FlattenedContext
+		code    openfeature.ErrorCode
+	}{
+		"nobody":                   {nil, ""},
+		"a user":                   {openfeature.FlattenedContext{"targetingKey": "bob", "teamId": nil, "score": 0.5}, ""},
+		"a string by another name": {openfeature.FlattenedContext{"targetingKey": id("bob")}, ""},
+		"a user by a number":       {openfeature.FlattenedContext{"targetingKey": 7}, openfeature.InvalidContextCode},
+		"a team by a number":       {openfeature.FlattenedContext{"targetingKey": "bob", "teamId": 7}, openfeature.InvalidContextCode},
+		"what has no JSON form":    {openfeature.FlattenedContext{"targetingKey": "bob", "x": func() {}}, openfeature.InvalidContextCode},
+		"a number that is none":    {openfeature.FlattenedContext{"score": math.NaN()}, openfeature.InvalidContextCode},
+	} {
+		d := p.BooleanEvaluation(t.Context(), "new-dashboard", false, tc.context)
+		r := d.ResolutionDetail()
+		if r.ErrorCode != tc.code || tc.code == "" && r.Reason != openfeature.CachedReason || d.Value != (tc.code == "") {
+			t.Errorf("%s: %+v", name, d)
+		}
 	}
 }
 
