@@ -286,10 +286,12 @@ func TestProvider_goes_on_while_the_sidecar_is_away(t *testing.T) {
 func TestProvider_nobody_waits_for_a_sidecar_that_is_away(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
 	count, client := newCounting(t)
-	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, Timeout: 100 * time.Millisecond, GracePeriod: -1})
+	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, GracePeriod: -1})
 	following(t, p)
 	events := watch(c)
-	ask(t, c, "new-dashboard", "alice")
+	if d := ask(t, c, "new-dashboard", "alice"); !d.Value {
+		t.Fatalf("before: %+v", d)
+	}
 	count.cut.Store(true)
 	ask(t, c, "api-access", "alice") // finds it out
 	next(t, events, openfeature.ProviderStale)
@@ -314,10 +316,14 @@ func TestProvider_nobody_waits_for_a_sidecar_that_is_away(t *testing.T) {
 // After the grace period old answers are not used any more, and the provider is in ERROR.
 func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
-	p, c := provider(t, s.target(), sidecar.Options{GracePeriod: 200 * time.Millisecond})
+	p, c := provider(t, s.target(), sidecar.Options{GracePeriod: time.Second})
 	following(t, p)
 	events := watch(c)
-	ask(t, c, "new-dashboard", "alice")
+	s.change(flag("b", true))
+	next(t, events, openfeature.ProviderConfigChange) // events are told now: none is for a while after the beginning
+	if d := ask(t, c, "new-dashboard", "alice"); !d.Value {
+		t.Fatalf("before: %+v", d)
+	}
 	s.down()
 	next(t, events, openfeature.ProviderStale)
 	next(t, events, openfeature.ProviderError)
