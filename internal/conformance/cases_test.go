@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -121,5 +122,48 @@ func TestSets_are_valid(t *testing.T) {
 			t.Errorf("%q is told twice, or no case", c.Story)
 		}
 		stories[c.Story] = true
+	}
+}
+
+// Each kind of answer is asked for in a story of its own: types, reasons and errors. What a door says
+// otherwise has a reason, and each flag is asked about.
+func TestKinds_are_valid(t *testing.T) {
+	asked := map[string]bool{}
+	for _, c := range conformance.KindCases() {
+		for _, what := range []string{c.As, c.Want.Reason, c.Want.ErrorCode, c.Flag} {
+			asked[what] = true
+		}
+		if asked[c.Story] || c.As == "" || (c.Want.Reason == "ERROR") != (c.Want.ErrorCode != "") {
+			t.Errorf("%q is told twice, or no case", c.Story)
+		}
+		asked[c.Story] = true
+		excepted := map[conformance.Door]bool{}
+		for _, e := range c.But {
+			if e.Why == "" {
+				t.Errorf("%s: there is no reason for %v", c.Story, e.Doors)
+			}
+			for _, door := range e.Doors {
+				if !slices.Contains(conformance.Doors(), door) || excepted[door] {
+					t.Errorf("%s: %q is no door, or excepted twice", c.Story, door)
+				}
+				excepted[door] = true
+			}
+		}
+	}
+	want := []string{
+		"boolean", "string", "integer", "float", "object", "STATIC", "TARGETING_MATCH", "DEFAULT", "DISABLED", "ERROR",
+		"FLAG_NOT_FOUND", "TYPE_MISMATCH", "PARSE_ERROR", "GENERAL", "INVALID_CONTEXT",
+	}
+	for _, change := range conformance.Kinds() {
+		f := change.Put.(*tiergate.Flag)
+		if err := f.Validate(); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		want = append(want, f.Name)
+	}
+	for _, what := range want {
+		if !asked[what] {
+			t.Errorf("no case has %s", what)
+		}
 	}
 }
