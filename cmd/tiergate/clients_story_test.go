@@ -24,7 +24,8 @@ const clientFlags = `{"flags": {
 	             "targeting": {"if": [{"ends_with": [{"var": "email"}, "@example.com"]}, "staff", null]}},
 	"code":     {"state": "ENABLED", "variants": {"a": "unused"}, "defaultVariant": null},
 	"disabled": {"state": "DISABLED", "variants": {"a": "unused"}, "defaultVariant": "a"},
-	"astray":   {"state": "ENABLED", "variants": {"a": "unused"}, "defaultVariant": "a", "targeting": {"cat": ["no", "where"]}}
+	"astray":   {"state": "ENABLED", "variants": {"a": "unused"}, "defaultVariant": "a", "targeting": {"cat": ["no", "where"]}},
+	"broken":   {"state": "ENABLED", "variants": {"a": "unused"}, "defaultVariant": "a", "targeting": {"no_such_operator": []}}
 }}`
 
 // A clientQuestion is one that every client asks of clientFlags, and what OpenFeature makes of it.
@@ -42,9 +43,6 @@ func clientQuestions(toggle, text, fraction string) []clientQuestion {
 	static := func(variant string, values map[string]any) clientstest.Answer {
 		return clientstest.Answer{Value: values[variant], Variant: variant, Reason: "STATIC"}
 	}
-	failed := func(code string) clientstest.Answer {
-		return clientstest.Answer{Value: "mine", Reason: "ERROR", ErrorCode: code}
-	}
 	object := map[string]any{"list": []any{1.0, "two", map[string]any{"three": nil}}}
 	return []clientQuestion{
 		{"A boolean.", "boolean", "switch", toggle == "off", static(toggle, map[string]any{"on": true, "off": false})},
@@ -57,36 +55,53 @@ func clientQuestions(toggle, text, fraction string) []clientQuestion {
 		{"Disabled.", "string", "disabled", "mine", clientstest.Answer{Value: "mine", Reason: "DISABLED"}},
 		{"No such flag.", "string", "unknown", "mine", failed("FLAG_NOT_FOUND")},
 		{"A rule that names no variant.", "string", "astray", "mine", failed("GENERAL")},
+		{"A rule that cannot be used.", "string", "broken", "mine", failed("PARSE_ERROR")},
 		{"Another type.", "boolean", "targeted", true, clientstest.Answer{Value: true, Reason: "ERROR", ErrorCode: "TYPE_MISMATCH"}},
 	}
 }
 
+// failed is the code default "mine", and an error.
+func failed(code string) clientstest.Answer {
+	return clientstest.Answer{Value: "mine", Reason: "ERROR", ErrorCode: code}
+}
+
 // A clientStory is what is one provider's own. All of it is told in docs/clients.
 type clientStory struct {
-	name     string
-	keeps    bool              // STATIC answers, which are CACHED from the second time on, and whatever type is asked for
-	mistakes map[string]string // flags whose code default it takes for an error, and its code
-	events   bool              // it tells of changes
-	names    bool              // and of which flags
-	away     string            // the error code while there is no sidecar; "": it goes on answering
-	lost     string            // the event when the sidecar is gone; "": none
-	back     string            // the event when it is there again; "": none
-	once     bool              // what fails when it starts is not tried again before its context changes
+	name   string
+	keeps  bool                          // STATIC answers, which are CACHED from the second time on, and whatever type is asked for
+	odd    map[string]clientstest.Answer // flags of which it says something else, and what
+	nobody clientstest.Answer            // what it says of "targeted" for a targetingKey that is not a string
+	events bool                          // it tells of changes
+	names  bool                          // and of which flags
+	away   string                        // the error code while there is no sidecar; "": it goes on answering
+	lost   string                        // the event when the sidecar is gone; "": none
+	back   string                        // the event when it is there again; "": none
+	once   bool                          // what fails when it starts is not tried again before its context changes
 }
 
 var clientStories = []clientStory{
 	{
-		name: clientstest.FlagdRPC, keeps: true, events: true, names: true,
+		name: clientstest.FlagdRPC, keeps: true, events: true, names: true, nobody: failed("TYPE_MISMATCH"),
 		away: "FLAG_NOT_FOUND", lost: "PROVIDER_STALE", back: "PROVIDER_READY",
 	},
-	{name: clientstest.FlagdInProcess, events: true, names: true, lost: "PROVIDER_STALE", back: "PROVIDER_READY"},
-	{name: clientstest.OFREP, mistakes: map[string]string{"code": "GENERAL", "disabled": "GENERAL"}, away: "GENERAL"},
 	{
-		name: clientstest.FlagdWeb, events: true,
-		mistakes: map[string]string{"code": "FLAG_NOT_FOUND", "disabled": "TYPE_MISMATCH", "astray": "FLAG_NOT_FOUND"},
+		name: clientstest.FlagdInProcess, events: true, names: true, lost: "PROVIDER_STALE", back: "PROVIDER_READY",
+		odd:    map[string]clientstest.Answer{"broken": {Value: "mine", Reason: "DISABLED"}},
+		nobody: clientstest.Answer{Value: "out", Variant: "others", Reason: "DEFAULT"},
 	},
 	{
-		name: clientstest.OFREPWeb, events: true, names: true,
+		name: clientstest.OFREP, nobody: failed("INVALID_CONTEXT"), away: "GENERAL",
+		odd: map[string]clientstest.Answer{"code": failed("GENERAL"), "disabled": failed("GENERAL")},
+	},
+	{
+		name: clientstest.FlagdWeb, events: true, nobody: clientstest.Answer{Value: "in", Variant: "staff", Reason: "TARGETING_MATCH"},
+		odd: map[string]clientstest.Answer{
+			"code": failed("FLAG_NOT_FOUND"), "disabled": failed("TYPE_MISMATCH"),
+			"astray": failed("FLAG_NOT_FOUND"), "broken": failed("FLAG_NOT_FOUND"),
+		},
+	},
+	{
+		name: clientstest.OFREPWeb, events: true, names: true, nobody: clientstest.Answer{Value: "in", Variant: "staff", Reason: "TARGETING_MATCH"},
 		lost: "PROVIDER_STALE", back: "PROVIDER_CONFIGURATION_CHANGED", once: true,
 	},
 }
@@ -129,6 +144,16 @@ func TestClients_of_npm_live_with_a_sidecar(t *testing.T) {
 		if c.Track("exports", alice) {
 			t.Error("it sends what is tracked, which docs/clients denies")
 		}
+	})
+	each("nobody in particular", func(s clientStory, t *testing.T, c *clientstest.Client) {
+		question := clientstest.Question{Type: "string", Flag: "targeted", Fallback: "mine", Context: map[string]any{"targetingKey": 7}}
+		if got := c.Ask(question); !cmp.Equal(s.nobody, got) {
+			t.Errorf("for a targetingKey that is not a string (-want +got):\n%s", cmp.Diff(s.nobody, got))
+		}
+		if strings.HasSuffix(s.name, "-web") { // the answers are those of the user before, and it says so
+			c.Hears("PROVIDER_ERROR")
+		}
+		s.right(t, c, clientQuestions("off", "a", "half"))
 	})
 	change(`"defaultVariant": "off"`, `"defaultVariant": "on"`)
 	each("a change", func(s clientStory, t *testing.T, c *clientstest.Client) {
@@ -188,8 +213,8 @@ var alice = map[string]any{"targetingKey": "alice", "email": "alice@example.com"
 // asks asks one question and returns what is to be said and what is.
 func (s clientStory) asks(c *clientstest.Client, q clientQuestion) (want, got clientstest.Answer) {
 	want = q.want
-	if code, ok := s.mistakes[q.flag]; ok {
-		want.Reason, want.ErrorCode = "ERROR", code
+	if odd, ok := s.odd[q.flag]; ok {
+		want = odd
 	}
 	got = c.Ask(clientstest.Question{Type: q.kind, Flag: q.flag, Fallback: q.mine, Context: alice})
 	if s.keeps && want.Reason == "STATIC" && got.Reason == "CACHED" {
@@ -252,9 +277,8 @@ func (s clientStory) alone(t *testing.T, c *clientstest.Client) {
 	if s.away == "" {
 		s.right(t, c, questions)
 	} else {
-		want := clientstest.Answer{Value: "mine", Reason: "ERROR", ErrorCode: s.away}
-		if _, got := s.asks(c, questions[1]); !cmp.Equal(want, got) {
-			t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
+		if _, got := s.asks(c, questions[1]); !cmp.Equal(failed(s.away), got) {
+			t.Errorf("(-want +got):\n%s", cmp.Diff(failed(s.away), got))
 		}
 	}
 	if took := time.Since(begin); took > 5*time.Second {
