@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
@@ -59,7 +58,7 @@ func boolOf(t *testing.T, c *openfeature.Client, flag string) openfeature.Boolea
 // A source that says nothing any more makes the provider STALE, with the reason; it goes on
 // deciding, says so in its answers, and is READY again when the source is back.
 func TestInProcess_is_stale_while_its_source_is_away(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	onItsOwnClock(t, func(t *testing.T) {
 		s := newSource()
 		p := provider.InProcess(s, provider.Options{})
 		go s.demo()
@@ -95,7 +94,7 @@ func TestInProcess_is_an_error_after_the_grace_period(t *testing.T) {
 		"of_ten_if_told_so":     {10 * time.Minute, 10 * time.Minute, "what is decided is 10m1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			onItsOwnClock(t, func(t *testing.T) {
 				s := newSource()
 				go s.demo()
 				c := client(t, provider.InProcess(s, provider.Options{GracePeriod: tc.grace}))
@@ -131,7 +130,7 @@ func TestInProcess_is_an_error_after_the_grace_period(t *testing.T) {
 
 // With a grace period that never ends a provider is STALE for as long as its source is away.
 func TestInProcess_is_stale_for_ever_if_it_is_told_so(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	onItsOwnClock(t, func(t *testing.T) {
 		s := newSource()
 		go s.demo()
 		c := client(t, provider.InProcess(s, provider.Options{GracePeriod: -1}))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
@@ -130,6 +132,14 @@ func boolean(name string, on bool) tiergate.Change {
 		f.DefaultVariant = "off"
 	}
 	return tiergate.PutOf(f)
+}
+
+// onItsOwnClock runs a test in a bubble of synctest. What the policy engine pools has timers of the
+// bubble then, which nobody else may touch: two collections empty the pool.
+func onItsOwnClock(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	defer func() { runtime.GC(); runtime.GC() }()
+	synctest.Test(t, test)
 }
 
 // await waits until a condition holds.
