@@ -24,10 +24,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+
+	v2 "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v2"
 )
 
 // streams measures the event streams of OFREP: the memory that each costs, how long a change
-// takes to be told to all, and how clients come back after a restart.
+// takes to be told to all; and how clients of these and of flagd's streams come back after a restart.
 func (b *bencher) streams(ctx context.Context) error {
 	n := b.pick(10_000, 500)
 	b.out.begin(fmt.Sprintf("OFREP event streams, %d at once", n))
@@ -36,7 +42,11 @@ func (b *bencher) streams(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.comeBack(ctx, 1000)
+	const clients = 1000
+	if err := b.comeBack(ctx, clients, returning{"OFREP", overOFREP, atMost(clients / 5)}); err != nil {
+		return err
+	}
+	return b.comeBack(ctx, clients, returning{"gRPC", overGRPC, bound{}})
 }
 
 // A listened is a sidecar whose streams are listened to.
@@ -45,11 +55,12 @@ type listened struct {
 	flags  string // the folder of its source
 	args   []string
 	addr   string
+	grpc   string
 	client *tls.Config // nil is plain
 }
 
 func (b *bencher) listened(ctx context.Context, name string, secure bool) (*listened, error) {
-	l := &listened{flags: filepath.Join(b.dir, name+"-flags"), addr: freeAddr()}
+	l := &listened{flags: filepath.Join(b.dir, name+"-flags"), addr: freeAddr(), grpc: freeAddr()}
 	if err := os.MkdirAll(l.flags, 0o755); err != nil {
 		return nil, err
 	}
@@ -57,7 +68,7 @@ func (b *bencher) listened(ctx context.Context, name string, secure bool) (*list
 		return nil, err
 	}
 	l.args = []string{
-		"sidecar", "--source", "file:" + l.flags, "--http-addr", l.addr, "--ops-addr", freeAddr(),
+		"sidecar", "--source", "file:" + l.flags, "--http-addr", l.addr, "--grpc-addr", l.grpc, "--ops-addr", freeAddr(),
 		"--data-dir", filepath.Join(b.dir, name), "--log-level", "error",
 	}
 	if secure {
@@ -72,10 +83,10 @@ func (b *bencher) listened(ctx context.Context, name string, secure bool) (*list
 }
 
 func (l *listened) start(ctx context.Context, b *bencher) (err error) {
-	if l.process, err = started(exec.CommandContext(ctx, b.bin("tiergate"), l.args...), "TIERGATE_GRPC_ADDR=none", "TIERGATE_SYNC_ADDR=none"); err != nil {
+	if l.process, err = started(exec.CommandContext(ctx, b.bin("tiergate"), l.args...)); err != nil {
 		return err
 	}
-	return l.waitFor(func() bool { uri, err := l.uri(); return err == nil && uri != "" })
+	return l.waitFor(func() bool { _, _, err := l.ask("nobody"); return err == nil })
 }
 
 // write changes the flags, of which there is one.
@@ -92,28 +103,30 @@ func (l *listened) dial() (net.Conn, error) {
 	return net.Dial("tcp", l.addr)
 }
 
-// uri asks for all flags and returns the address of the stream that the answer tells of.
-func (l *listened) uri() (string, error) {
+// ask asks for all flags and returns the address of the stream that the answer tells of, and the
+// flag's value.
+func (l *listened) ask(user string) (uri string, version int, err error) {
 	c, err := l.dial()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer c.Close()
-	if _, err := c.Write(question{path: "/ofrep/v1/evaluate/flags", body: `{"context":{"targetingKey":"alice"}}`}.request()); err != nil {
-		return "", err
+	if _, err := c.Write(question{path: "/ofrep/v1/evaluate/flags", body: fmt.Sprintf(`{"context":{"targetingKey":%q}}`, user)}.request()); err != nil {
+		return "", 0, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer resp.Body.Close()
 	var answer struct {
+		Flags        []struct{ Value int }
 		EventStreams []struct{ Endpoint struct{ RequestURI string } }
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.EventStreams) == 0 {
-		return "", errors.Join(err, fmt.Errorf("all flags are answered with %d and without a stream", resp.StatusCode))
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.EventStreams) == 0 || len(answer.Flags) != 1 {
+		return "", 0, errors.Join(err, fmt.Errorf("all flags are answered with %d, %d flags and %d streams", resp.StatusCode, len(answer.Flags), len(answer.EventStreams)))
 	}
-	return answer.EventStreams[0].Endpoint.RequestURI, nil
+	return answer.EventStreams[0].Endpoint.RequestURI, answer.Flags[0].Value, nil
 }
 
 // open opens a stream and returns how long the client is to wait before it comes back.
@@ -161,7 +174,7 @@ func (b *bencher) manyStreams(ctx context.Context, n int, secure bool) error {
 		return err
 	}
 	defer l.stop()
-	uri, err := l.uri()
+	uri, _, err := l.ask("alice")
 	if err != nil {
 		return err
 	}
@@ -222,48 +235,114 @@ func fullest(times []float64, span float64) (most int) {
 	return most
 }
 
-// comeBack measures how n clients come back when their sidecar is started again: from when it is
-// told to end.
-func (b *bencher) comeBack(ctx context.Context, n int) error {
-	l, err := b.listened(ctx, "streams-back", false)
+// returning are clients of one protocol that come back to a sidecar.
+type returning struct {
+	name string
+	// follow follows a sidecar until it ends, calling here once it does, and returns when its stream
+	// began again and what it was answered then.
+	follow func(ctx context.Context, l *listened, user string, here func()) (back time.Time, version int, err error)
+	spread bound // of the clients in the fullest 100 ms
+}
+
+// overOFREP comes back when its stream told it to, and asks when it is told that it is time to, as web
+// providers do.
+func overOFREP(_ context.Context, l *listened, user string, here func()) (back time.Time, version int, err error) {
+	uri, _, err := l.ask(user)
+	if err != nil {
+		return back, 0, err
+	}
+	c, r, retry, err := l.open(uri)
+	if err != nil {
+		return back, 0, err
+	}
+	here()
+	for event(r) == nil { // until the stream ends
+	}
+	c.Close()
+	for range 20 {
+		time.Sleep(retry)
+		if c, r, _, err = l.open(uri); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return back, 0, err
+	}
+	defer c.Close()
+	back = time.Now()
+	if err := errors.Join(c.SetDeadline(back.Add(10*time.Second)), event(r)); err != nil {
+		return back, 0, fmt.Errorf("who came back is not told that it missed something: %w", err)
+	}
+	_, version, err = l.ask(user)
+	return back, version, err
+}
+
+// overGRPC comes back with the backoff of its own connection, and asks once the provider is ready.
+func overGRPC(ctx context.Context, l *listened, _ string, here func()) (back time.Time, version int, err error) {
+	conn, err := grpc.NewClient(l.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	if err != nil {
+		return back, 0, err
+	}
+	defer conn.Close()
+	client := v2.NewServiceClient(conn)
+	stream, err := openEvents(ctx, client)
+	if err != nil {
+		return back, 0, err
+	}
+	here()
+	for err == nil { // until the stream ends
+		_, err = stream.Recv()
+	}
+	conn.WaitForStateChange(ctx, connectivity.Ready) // until the sidecar takes no more on it
+	for err != nil && ctx.Err() == nil {
+		_, err = openEvents(ctx, client)
+	}
+	if err != nil {
+		return back, 0, err
+	}
+	back = time.Now()
+	answer, err := client.ResolveInt(ctx, &v2.ResolveIntRequest{FlagKey: "theme"})
+	return back, int(answer.GetValue()), err
+}
+
+// openEvents opens a stream of events and waits until the provider is ready.
+func openEvents(ctx context.Context, client v2.ServiceClient) (grpc.ServerStreamingClient[v2.EventStreamResponse], error) {
+	stream, err := client.EventStream(ctx, &v2.EventStreamRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err == nil && first.Type != "provider_ready" {
+		err = fmt.Errorf("a stream begins with %s", first.Type)
+	}
+	return stream, err
+}
+
+// comeBack measures how n clients come back when their sidecar is started again, from when it is
+// told to end, and whether they are answered with what has changed while it was away.
+func (b *bencher) comeBack(ctx context.Context, n int, clients returning) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	l, err := b.listened(ctx, "back-"+clients.name, false)
 	if err != nil {
 		return err
 	}
 	defer func() { l.stop() }()
-	uri, err := l.uri()
-	if err != nil {
-		return err
-	}
-	back, errs := make([]float64, n), make([]error, n)
-	var began time.Time
+	times, answers, errs := make([]time.Time, n), make([]int, n), make([]error, n)
 	var here, all sync.WaitGroup
 	here.Add(n)
 	for i := range n {
 		all.Go(func() {
-			c, r, retry, err := l.open(uri)
-			here.Done()
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			for event(r) == nil { // until the stream ends
-			}
-			c.Close()
-			for range 20 {
-				time.Sleep(retry)
-				if c, _, _, errs[i] = l.open(uri); errs[i] == nil {
-					back[i] = float64(time.Since(began).Microseconds()) / 1000
-					c.Close()
-					return
-				}
-			}
+			once := sync.OnceFunc(here.Done)
+			defer once()
+			times[i], answers[i], errs[i] = clients.follow(ctx, l, fmt.Sprint("user-", i), once)
 		})
 	}
 	here.Wait()
-	began = time.Now()
+	began := time.Now()
 	l.stop()
 	ended := time.Since(began)
-	if err := l.start(ctx, b); err != nil {
+	if err := errors.Join(l.write(2), l.start(ctx, b)); err != nil {
 		return err
 	}
 	started := time.Since(began)
@@ -271,10 +350,18 @@ func (b *bencher) comeBack(ctx context.Context, n int) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	back, right := make([]float64, n), 0
+	for i := range n {
+		back[i] = float64(times[i].Sub(began).Microseconds()) / 1000
+		if answers[i] == 2 {
+			right++
+		}
+	}
 	slices.Sort(back)
-	b.out.row(fmt.Sprintf("%d clients after a restart", n), cell{"ms until it has ended", float64(ended.Milliseconds()), bound{}},
+	b.out.row(fmt.Sprintf("%d clients after a restart, %s", n, clients.name), cell{"ms until it has ended", float64(ended.Milliseconds()), bound{}},
 		cell{"ms until it serves again", float64(started.Milliseconds()), bound{}}, cell{"ms until the first is back", back[0], bound{}},
-		cell{"ms until all are back", back[n-1], atMost(5000)}, cell{"clients in the fullest 100 ms", float64(fullest(back, 100)), atMost(float64(n) / 5)})
+		cell{"ms until all are back", back[n-1], atMost(5000)}, cell{"clients in the fullest 100 ms", float64(fullest(back, 100)), clients.spread},
+		cell{"clients are right", float64(right), atLeast(float64(n))})
 	return nil
 }
 
