@@ -50,7 +50,7 @@ type Options struct {
 	MaxEntries int
 	MaxBytes   int64
 
-	// TrackQueue is how many tracked events wait at most; 0 is 10,000. TrackLost is told of
+	// TrackQueue is how many tracked events wait at most, of 64 MiB in all; 0 is 10,000. TrackLost is told of
 	// those that were not recorded and never will be, and why; nil tells nobody.
 	TrackQueue int
 	TrackLost  func(events int, why error)
