@@ -9,7 +9,7 @@ import (
 
 // Selected reads flagd's selector, "flagSetId=NAME", and returns the flag set that it names: the
 // default one when NAME is empty, and "" when there is no selector. It is a part of selector.
-// Others are Invalid: flags are selected by their set only.
+// Others are Invalid: flags are selected by their set only, and NAME is one that a set can have.
 func Selected(selector string) (set string, err error) {
 	if selector == "" {
 		return "", nil
@@ -19,7 +19,10 @@ func Selected(selector string) (set string, err error) {
 		return "", tiergate.Errorf(tiergate.Invalid, "Flagd-Selector is not flagSetId=NAME: flags are selected by their set only")
 	}
 	if set == "" {
-		set = tiergate.DefaultSet
+		return tiergate.DefaultSet, nil
+	}
+	if err := tiergate.ValidName("set", set); err != nil {
+		return "", tiergate.Errorf(tiergate.Invalid, "Flagd-Selector: %v", err)
 	}
 	return set, nil
 }

@@ -127,7 +127,7 @@ func FuzzSelector(f *testing.F) {
 			t.Fatalf("%q is refused with %v", selector, err)
 		case err != nil && (selector == "" || selects && tiergate.ValidName("set", says) == nil):
 			t.Fatalf("%q is refused, and can be meant: %v", selector, err)
-		case err == nil && selector != "" && (!selects || named != says), err == nil && selector == "" && named != "":
+		case err == nil && selector != "" && (!selects || named != says || tiergate.ValidName("set", named) != nil), err == nil && selector == "" && named != "":
 			t.Fatalf("%q selects %q", selector, named)
 		}
 		if again, err := server.Selected("flagSetId=" + bound); tiergate.ValidName("set", bound) == nil && (again != bound || err != nil) {

@@ -476,8 +476,7 @@ func TestEvents_are_told_of_in_answers(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	long := strings.Repeat("s", 300)
-	got := exchange(t, addr, post(flags, `{}`, "Flagd-Selector: flagSetId="+long), 1)[0]
-	if got.status != 200 || strings.Contains(got.body, "eventStreams") || !json.Valid([]byte(got.body)) {
+	if got := exchange(t, addr, post(flags, `{}`, "Flagd-Selector: flagSetId="+long), 1)[0]; got.status != 400 {
 		t.Errorf("a set that cannot exist: %d %s", got.status, got.body)
 	}
 }
