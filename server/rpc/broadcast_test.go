@@ -227,3 +227,19 @@ func TestBroadcast_ends_with_its_call(t *testing.T) {
 		}
 	})
 }
+
+// A stream that reaches a server that is ending says nothing: what it says would not last.
+func TestStream_of_a_server_that_ends(t *testing.T) {
+	s := New(Config{})
+	h := &herald{run: func(grpc.ServerStream) error {
+		t.Error("the method is called")
+		return nil
+	}}
+	desc := s.guard(Service{Desc: &wire.Service_ServiceDesc, Impl: h})
+	s.end()
+	for _, d := range desc.Streams {
+		if err := d.Handler(h, &stuck{ctx: t.Context()}); status.Code(err) != codes.Unavailable {
+			t.Errorf("%s ends with %v", d.StreamName, err)
+		}
+	}
+}

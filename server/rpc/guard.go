@@ -57,6 +57,9 @@ func (s *Server) streaming(sv Service, run grpc.StreamHandler, observe func(int)
 		if underWay.Add(1) > most {
 			return errCrowded
 		}
+		if s.ending.Err() != nil {
+			return errEnding // before it says anything that will not last
+		}
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(s.ending, stop)()
