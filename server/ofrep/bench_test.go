@@ -75,6 +75,7 @@ func BenchmarkHandler(b *testing.B) {
 	}{
 		{"floor", flags + "/on", "", floor},
 		{"single", flags + "/on", "", door},
+		{"single/streaming", flags + "/on", "", streaming},
 		{"bulk100", flags, "", door},
 		{"bulk100/streaming", flags, "", streaming},
 		{"notmodified", flags, tagOf(door), door},
