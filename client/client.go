@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/sidecarhttp"
 )
 
 // The defaults of Options.
@@ -66,7 +66,7 @@ func New(o Options) (*Client, error) {
 		if c.http != nil || path == "" {
 			return nil, tiergate.FieldErrorf("Target", "target %q needs a path, and no HTTP client of your own", target)
 		}
-		c.base, c.http = "http://localhost", newHTTP(path)
+		c.base, c.http = "http://localhost", sidecarhttp.New(path)
 		return c, nil
 	}
 	u, err := url.Parse(target)
@@ -75,36 +75,13 @@ func New(o Options) (*Client, error) {
 	}
 	c.base = strings.TrimSuffix(target, "/")
 	if c.http == nil {
-		c.http = newHTTP("")
+		c.http = sidecarhttp.New("")
 	}
 	return c, nil
 }
 
 // Close closes connections that are idle. The client can be used on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-func newHTTP(socket string) *http.Client {
-	t := newTransport()
-	t.Proxy = nil // the sidecar is next door
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 100, 100
-	if socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}
-	}
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// newTransport is as net/http's own, which a program may have replaced by what is none.
-func newTransport() *http.Transport {
-	if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		return t.Clone()
-	}
-	return &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second}
-}
 
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

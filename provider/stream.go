@@ -171,6 +171,9 @@ func (s *Stream) unusable() error {
 	if s.opts.Key != "" && s.opts.TLS == nil && !s.opts.Insecure && !isHere(s.addr) {
 		return errors.New("an API key is not sent in plain text to another machine: set TLS, or Insecure")
 	}
+	if s.set != "" {
+		return tiergate.ValidName("Set", s.set)
+	}
 	return nil
 }
 

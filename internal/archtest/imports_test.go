@@ -31,14 +31,14 @@ var rooms = map[string]struct {
 	"postgres":             {[]string{"migrations", "internal/jsonvalue"}, "postgres is a keeper: it satisfies root interfaces"},
 	"migrations":           {nil, "the schema as SQL"},
 	"server/rpc":           {[]string{"server", "internal/listen"}, "the listener of all gRPC doors: it knows no service"},
-	"server/flagdapi":      {[]string{"server", "server/rpc", "internal/jsonvalue", "internal/structvalue", "internal/wire"}, "doors know root interfaces only"},
+	"server/flagdapi":      {[]string{"server", "server/rpc", "internal/backoff", "internal/jsonvalue", "internal/structvalue", "internal/wire"}, "doors know root interfaces only"},
 	"provider":             {[]string{"evaluator", "sync", "internal/flagd", "internal/jsonvalue", "provider/internal/sdk", "provider/sidecar"}, "what other programs link: it embeds the heart, or asks a sidecar, and links no generated protocol code"},
 	"internal/wire":        {nil, "generated messages of the gRPC protocols"},
 	"server":               {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only, so that a ten-line fake tests them"},
 	"server/ofrep":         {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
 	"server/decision":      {[]string{"server", "server/rpc", "internal/jsonvalue", "internal/listen", "internal/structvalue", "internal/wire"}, "doors know root interfaces only"},
 	"server/ops":           {[]string{"server", "internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
-	"client":               {nil, "what other programs link: the words and the standard library"},
+	"client":               {[]string{"internal/sidecarhttp"}, "what other programs link: the words and the standard library"},
 	"client/fibergate":     {[]string{"client"}, "the part of the client that links Fiber"},
 	"examples":             {[]string{"client", "client/fibergate"}, "what a stranger would write, who sees the client only"},
 	"admin":                {[]string{"internal/jsonvalue", "internal/listen"}, "doors know root interfaces only"},
@@ -53,10 +53,11 @@ var rooms = map[string]struct {
 	"internal/listen":      {nil, "listeners need the standard library and Fiber's middleware type"},
 	"internal/localpg":     {nil, "starts a Postgres and speaks no SQL"},
 	"internal/pmap":        {nil, "a data structure"},
+	"internal/sidecarhttp": {nil, "net/http for who asks a sidecar"},
 	"tools":                {nil, "lint tools"},
 
 	"provider/internal/sdk": {[]string{"internal/backoff", "internal/jsonvalue"}, "what the providers say to the SDK: it decides nothing"},
-	"provider/sidecar":      {[]string{"internal/backoff", "internal/jsonvalue", "provider/internal/sdk"}, "a program that asks a sidecar links the SDK and net/http, neither OPA nor gRPC"},
+	"provider/sidecar":      {[]string{"internal/backoff", "internal/jsonvalue", "internal/sidecarhttp", "provider/internal/sdk"}, "a program that asks a sidecar links the SDK and net/http, neither OPA nor gRPC"},
 }
 
 // homes says where a dependency may be imported: one dependency, one home.

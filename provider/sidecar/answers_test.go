@@ -493,18 +493,36 @@ func TestProvider_somebody_else_answers_for_a_while(t *testing.T) {
 	}
 }
 
-// A sidecar that refuses the key is an error at once, whatever is kept, and no answer is given away.
-func TestProvider_a_key_that_is_refused(t *testing.T) {
+// A sidecar that refuses the key, or all questions, is an error at once, whatever is kept, and no
+// answer is given away: who asks is told why.
+func TestProvider_is_refused(t *testing.T) {
+	for _, tc := range []struct {
+		status    int
+		body, why string
+	}{
+		{http.StatusUnauthorized, ``, "refuses the API key"},
+		{http.StatusBadRequest, `{"errorCode":"GENERAL","errorDetails":"there is no such set"}`, "there is no such set"},
+	} {
+		refused(t, tc.status, tc.body, tc.why)
+	}
+}
+
+func refused(t *testing.T, status int, body, why string) {
+	t.Helper()
 	f := newFake(t)
 	p, c := provider(t, f.url, sidecar.Options{Key: "tg_dev_1"})
 	following(t, p)
 	events := watch(c)
 	ask(t, c, "x", "alice")
-	f.answer(func(w http.ResponseWriter, _ string) bool { w.WriteHeader(http.StatusUnauthorized); return true })
+	f.answer(func(w http.ResponseWriter, _ string) bool {
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+		return true
+	})
 	f.events <- ""
 	next(t, events, openfeature.ProviderError)
-	if d := ask(t, c, "x", "alice"); d.Value || !strings.Contains(d.ErrorMessage, "refuses the API key") {
-		t.Errorf("%+v", d)
+	if d := ask(t, c, "x", "alice"); d.Value || !strings.Contains(d.ErrorMessage, why) {
+		t.Errorf("%d: %+v", status, d)
 	}
 	f.answer(nil)
 	next(t, events, openfeature.ProviderReady)

@@ -18,6 +18,7 @@ import (
 	"github.com/open-feature/go-sdk/openfeature"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/sidecarhttp"
 	"github.com/tiergate/tiergate/provider/internal/sdk"
 )
 
@@ -34,6 +35,9 @@ const (
 // errAway is wrapped by an error that says that the sidecar cannot be asked now: it is not there, or
 // something else answers in its place. One that refuses a key is there.
 var errAway = errors.New("the sidecar is away")
+
+// errTooLarge is wrapped by an error about an answer that is not read to its end.
+var errTooLarge = fmt.Errorf("%w: its answer is too large", errAway)
 
 // A door sends questions to one sidecar. Safe for concurrent use.
 type door struct {
@@ -67,13 +71,13 @@ func newDoor(target string, o *Options) (*door, error) {
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	if d.base = u; d.http == nil {
-		d.http, d.own = newHTTP(socket), true
+		d.http, d.own = sidecarhttp.New(socket), true
 	}
 	return d, nil
 }
 
-// rest closes the connections that are idle, unless somebody else may use them.
-func (d *door) rest() {
+// closeIdle closes the connections that are idle, unless somebody else may use them.
+func (d *door) closeIdle() {
 	if d.own {
 		d.http.CloseIdleConnections()
 	}
@@ -81,31 +85,6 @@ func (d *door) rest() {
 
 // isHere reports whether a host is this machine.
 func isHere(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
-
-func newHTTP(socket string) *http.Client {
-	t := newTransport()
-	t.Proxy = nil // the sidecar is next door
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 100, 100
-	t.DisableCompression = true
-	t.IdleConnTimeout = 30 * time.Second // half of what a sidecar waits
-	if socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}
-	}
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// newTransport is as net/http's own, which a program may have replaced by what is none.
-func newTransport() *http.Transport {
-	if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		return t.Clone()
-	}
-	return &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second}
-}
 
 // An answer is one flag's, as OFREP has it.
 type answer struct {
@@ -229,15 +208,17 @@ func (d *door) look(ctx context.Context) (sight, error) {
 	switch a := &r.answers[0]; {
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
 		return sight{}, refusalOf(r.status)
-	case a.ErrorCode != "" && a.ErrorCode != tiergate.FlagNotFound: // it answers no question of ours
+	case r.status == http.StatusBadRequest: // it is there, and no question of ours can be answered
+		return sight{}, fmt.Errorf("the sidecar refuses the question: %.300s (status %d)", a.ErrorDetails, r.status)
+	case a.ErrorCode != "" && a.ErrorCode != tiergate.FlagNotFound:
 		return sight{}, fmt.Errorf("%w: %.300s (status %d)", errAway, a.ErrorDetails, r.status)
 	default:
 		return sight{at: r.at, stale: a.Metadata["stale"] == true}, nil
 	}
 }
 
-// A find is where the sidecar tells of changes for anybody.
-type find struct {
+// A telling is where the sidecar tells of changes for anybody.
+type telling struct {
 	tag     string // names what was found; "" is of nothing, or of what has no name
 	at      place  // the state from which on it tells
 	streams []eventStream
@@ -245,16 +226,16 @@ type find struct {
 
 // find asks about all flags for nobody, and leaves them aside. What was found before is not told
 // again.
-func (d *door) find(ctx context.Context, before *find) (find, error) {
+func (d *door) find(ctx context.Context, before *telling) (telling, error) {
 	more := http.Header{"Tiergate-Audience": {"everyone"}}
 	if before.tag != "" {
 		more.Set("If-None-Match", before.tag)
 	}
 	got, err := d.post(ctx, d.base.JoinPath(flagsPath), more, questionOf(nil), maxBulk)
 	if err != nil {
-		return find{}, err
+		return telling{}, err
 	}
-	found := find{tag: got.header.Get("ETag"), at: placeOf(got.header.Get("Tiergate-Revision"))}
+	found := telling{tag: got.header.Get("ETag"), at: placeOf(got.header.Get("Tiergate-Revision"))}
 	if got.status == http.StatusNotModified && before.tag != "" {
 		found.tag, found.streams = before.tag, before.streams
 		return found, nil
@@ -263,7 +244,7 @@ func (d *door) find(ctx context.Context, before *find) (find, error) {
 		Streams []eventStream `json:"eventStreams"`
 	}
 	if got.status != http.StatusOK || json.Unmarshal(got.text, &bulk) != nil {
-		return find{}, refusalOf(got.status)
+		return telling{}, refusalOf(got.status)
 	}
 	found.streams = bulk.Streams
 	return found, nil
@@ -329,7 +310,7 @@ func (d *door) post(ctx context.Context, u *url.URL, more http.Header, body []by
 	case err != nil:
 		return nil, fmt.Errorf("%w: its answer broke off: %w", errAway, err)
 	case int64(len(text)) > most:
-		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", errAway, most)
+		return nil, fmt.Errorf("%w, larger than %d bytes", errTooLarge, most)
 	}
 	switch res.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

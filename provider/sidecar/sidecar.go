@@ -50,8 +50,8 @@ type Options struct {
 	MaxEntries int
 	MaxBytes   int64
 
-	// TrackQueue is how many tracked events wait at most, of 64 MiB in all; 0 is 10,000. TrackLost is told of
-	// those that were not recorded and never will be, and why; nil tells nobody.
+	// TrackQueue is how many tracked events wait at most, of 64 MiB in all; 0 is 10,000. TrackLost
+	// is told of those that were not recorded and never will be, and why; nil tells nobody.
 	TrackQueue int
 	TrackLost  func(events int, why error)
 
@@ -127,6 +127,8 @@ func (o *Options) validate() error {
 		return tiergate.FieldErrorf("InitTimeout", "an initialization takes some time")
 	case o.TrackQueue < 0:
 		return tiergate.FieldErrorf("TrackQueue", "a queue holds something")
+	case o.Set != "":
+		return tiergate.ValidName("Set", o.Set)
 	}
 	return nil
 }

@@ -482,7 +482,7 @@ func TestNew_refuses(t *testing.T) {
 	if _, err := sidecar.New("", sidecar.Options{HTTP: &http.Client{Timeout: time.Minute}}); tiergate.CodeOf(err) != tiergate.Invalid {
 		t.Errorf("a client that ends event streams: %v", err)
 	}
-	for _, o := range []sidecar.Options{{Timeout: -1}, {InitTimeout: -1}, {TrackQueue: -1}} {
+	for _, o := range []sidecar.Options{{Timeout: -1}, {InitTimeout: -1}, {TrackQueue: -1}, {Set: "shop!"}} {
 		if _, err := sidecar.New("", o); tiergate.CodeOf(err) != tiergate.Invalid {
 			t.Errorf("New with %+v = %v", o, err)
 		}

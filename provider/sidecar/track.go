@@ -68,15 +68,25 @@ func (d *door) deliver(ctx context.Context, load []parcel) error {
 		return take(got, load)
 	case got.status == http.StatusRequestTimeout || got.status >= http.StatusInternalServerError:
 		return fmt.Errorf("%w: %w", sdk.ErrAway, problemOf(got))
-	case len(load) > 1 && (got.status == http.StatusBadRequest || got.status == http.StatusRequestEntityTooLarge):
+	case len(load) > 1 && unreadable(got.status):
 		half := len(load) / 2
 		if err := d.deliver(ctx, load[:half]); err != nil {
 			return err
 		}
 		return d.deliver(ctx, load[half:])
 	}
-	refuse(load, problemOf(got))
+	why := problemOf(got)
+	if errors.Is(why, errAway) && !unreadable(got.status) {
+		return fmt.Errorf("%w: %w", sdk.ErrAway, why)
+	}
+	refuse(load, why)
 	return nil
+}
+
+// unreadable reports whether a message was refused for what is in it, which it will be again,
+// whoever refuses it.
+func unreadable(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge
 }
 
 func (d *door) postTracked(ctx context.Context, load []parcel) (*letter, error) {
@@ -124,8 +134,7 @@ func take(got *letter, load []parcel) error {
 		} `json:"items"`
 	}
 	if json.Unmarshal(got.text, &answer) != nil || len(answer.Items) != len(load) {
-		refuse(load, refusalOf(got.status))
-		return nil
+		return fmt.Errorf("%w: %w", sdk.ErrAway, refusalOf(got.status))
 	}
 	for i, item := range answer.Items {
 		switch e := item.Error; {

@@ -133,7 +133,19 @@ func TestProvider_tracks_more_than_fits_a_message(t *testing.T) {
 // A sidecar that fails is asked again, whether it has recorded what it was sent or not; each event
 // counts once.
 func TestProvider_tracks_again_what_the_sidecar_failed_at(t *testing.T) {
-	for _, status := range []int{http.StatusInternalServerError, http.StatusRequestTimeout, http.StatusServiceUnavailable, 507} {
+	const failed, page = `{"detail":"internal error"}`, "<html>default backend" // of what is in front of it
+	for _, tc := range []struct {
+		status int
+		body   string
+	}{
+		{http.StatusInternalServerError, failed},
+		{http.StatusRequestTimeout, failed},
+		{http.StatusServiceUnavailable, failed},
+		{507, failed},
+		{http.StatusNotFound, page},
+		{http.StatusFound, page},
+		{http.StatusOK, page},
+	} {
 		for _, recorded := range []bool{false, true} {
 			s := serve(t, "127.0.0.1:0")
 			m := newMeddling(t, func(n int, req *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
@@ -147,16 +159,16 @@ func TestProvider_tracks_again_what_the_sidecar_failed_at(t *testing.T) {
 					}
 					_ = res.Body.Close()
 				}
-				return answerWith(req, status, `{"detail":"internal error"}`), nil
+				return answerWith(req, tc.status, tc.body), nil
 			})
 			l := tracked(t, s, m, make([]map[string]any, 7)...)
 			if l.told != nil || m.batches < 3 {
-				t.Errorf("%d, recorded: %v: after %d messages lost %q", status, recorded, m.batches, l.told)
+				t.Errorf("%d, recorded: %v: after %d messages lost %q", tc.status, recorded, m.batches, l.told)
 			}
 			tracked(t, s, http.DefaultTransport, nil) // is counted behind all that came before
 			await(t, "all are counted", func() bool { return s.exported() >= 8 })
 			if n := s.exported(); n != 8 {
-				t.Errorf("%d, recorded: %v: %d of 8 are counted", status, recorded, n)
+				t.Errorf("%d, recorded: %v: %d of 8 are counted", tc.status, recorded, n)
 			}
 		}
 	}

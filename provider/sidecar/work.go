@@ -48,7 +48,7 @@ func (p *Provider) work(ctx context.Context, w *sdk.Work) {
 	p.mu.Unlock()
 	p.fetching.Wait()
 	p.cache.forget() // a later life begins with nothing, however long after this one
-	p.door.rest()
+	p.door.closeIdle()
 }
 
 // A contact is what one life of a provider knows of its sidecar. It is used by one goroutine, and
@@ -61,7 +61,7 @@ type contact struct {
 	at       place     // the state that it was in last
 	seen     sight     // by the last look …
 	looked   time.Time // … which was then
-	found    find      // where its event stream is
+	found    telling   // where its event stream is
 }
 
 // keep looks whether the sidecar is there and follows its event stream, again and again.
@@ -83,25 +83,40 @@ func (c *contact) keep(ctx context.Context) {
 // listen finds the event stream and follows it, until it is time to look for it anew. An error is
 // that of a look at the sidecar meanwhile.
 func (c *contact) listen(ctx context.Context, broken *backoff.Backoff) error {
+	log := c.provider.options.Log
 	err := c.watched(ctx, c.find)
+	if err != nil {
+		log.Warn("the event stream is not found, and nothing is kept meanwhile", "error", err)
+		return c.unconnected(ctx, broken, err)
+	}
 	address := c.provider.door.streamOf(c.found.streams)
-	if err == nil && address == "" {
+	if address == "" {
 		return c.watchFor(ctx, later(c.provider.looksEvery))
 	}
 	began := time.Now()
-	if err == nil {
-		err = c.watched(ctx, func(ctx context.Context) error { return c.follow(ctx, address) })
+	err = c.watched(ctx, func(ctx context.Context) error { return c.follow(ctx, address) })
+	log.Debug("event stream ended", "error", err)
+	if time.Since(began) < lasting {
+		return c.unconnected(ctx, broken, err)
 	}
+	broken.Reset()
 	if look, ok := errors.AsType[*lookError](err); ok {
 		return look.error
 	}
-	c.provider.options.Log.Debug("event stream ended", "error", err)
-	if time.Since(began) >= lasting { // one that has ended may be connected again, but not by all who had one at once
-		broken.Reset()
-		return c.watchFor(ctx, rand.N(spread))
+	return c.watchFor(ctx, rand.N(spread)) // it may be connected again, but not by all who had one at once
+}
+
+// unconnected waits before the event stream is looked for anew, because there is none for why.
+func (c *contact) unconnected(ctx context.Context, broken *backoff.Backoff, why error) error {
+	if look, ok := errors.AsType[*lookError](why); ok {
+		return look.error
 	}
 	c.found.tag = "" // the next search tells of a stream anew
-	return c.watchFor(ctx, longer(broken.Next(), err))
+	wait := longer(broken.Next(), why)
+	if errors.Is(why, errTooLarge) { // and will be, after many megabytes
+		wait = max(wait, later(c.provider.looksEvery))
+	}
+	return c.watchFor(ctx, wait)
 }
 
 func newBackoff() *backoff.Backoff { return &backoff.Backoff{First: firstWait, Most: mostWait} }
