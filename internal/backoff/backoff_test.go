@@ -51,3 +51,15 @@ func TestSleep(t *testing.T) {
 		}
 	})
 }
+
+// A wait of no time is over at once.
+func TestSleep_no_time(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		for _, d := range []time.Duration{-time.Second, 0} {
+			if !backoff.Sleep(t.Context(), d) || time.Since(began) != 0 {
+				t.Errorf("%v took %v", d, time.Since(began))
+			}
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/backoff"
 	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
 	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/rpc"
@@ -172,21 +173,11 @@ func (f *follower) wait() error {
 	}
 	changed, err := wait(f.ctx, f.more, within)
 	if changed {
-		err = rest(f.ctx, max(time.Until(f.looked.Add(pause)), server.Spread(f.followed.count(), 0)))
+		if !backoff.Sleep(f.ctx, max(time.Until(f.looked.Add(pause)), server.Spread(f.followed.count(), 0))) {
+			err = f.ctx.Err()
+		}
 	}
 	return err
-}
-
-// rest waits until a time is over, which may be none. The error is the end of the call.
-func rest(ctx context.Context, over time.Duration) error {
-	timer := time.NewTimer(over)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // wait waits for the first of a change and the end of a time, 0 for none, and reports whether it

@@ -71,23 +71,6 @@ func TestSyncFlags_looks_at_many_changes_together(t *testing.T) {
 	}
 }
 
-// A rest of no time at all is over at once: a stream that waits for its turn, which may be now, goes on.
-func TestRest_of_no_time_is_over(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, over := range []time.Duration{-time.Second, 0, 1, time.Second} {
-			began := time.Now()
-			if err := rest(t.Context(), over); err != nil || time.Since(began) != max(over, 0) {
-				t.Errorf("a rest of %v takes %v, %v", over, time.Since(began), err)
-			}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := rest(ctx, time.Hour); err == nil {
-			t.Error("it outlives its call")
-		}
-	})
-}
-
 // pipes are a listener in memory, whose time is synctest's.
 type pipes chan net.Conn
 
