@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,12 +28,13 @@ import (
 type follower func(ctx context.Context, follows func()) (theme float64, err error)
 
 // A hundred clients over each protocol follow a sidecar when it ends, and a flag changes while it is
-// away. All come back to the sidecar that starts on the same data directory, and the first answer
-// that each of them gets there is the new one.
+// away. All come back to the sidecar that starts with the same key, and the first answer that each of
+// them gets there is the new one: it has no last-known-good state to begin with.
 func TestSidecar_has_all_its_clients_back_after_a_restart(t *testing.T) {
 	const each = 100
-	flags, data := folderOf(t, oneFlag), dataDir(t)
-	p := launchOn(t, onGRPC(t), data, "sidecar", "--source", "file:"+flags)
+	flags, key := folderOf(t, oneFlag), save(t, t.TempDir(), "key", bytes.Repeat([]byte("k"), 32))
+	args := []string{"sidecar", "--source", "file:" + flags, "--stream-key", key}
+	p := launchOn(t, onGRPC(t), dataDir(t), args...)
 	p.waitReady(t)
 	var followers []follower
 	for i := range each {
@@ -55,7 +57,7 @@ func TestSidecar_has_all_its_clients_back_after_a_restart(t *testing.T) {
 		t.Errorf("the sidecar ends with %d", code)
 	}
 	save(t, flags, "flags.json", []byte(strings.Replace(oneFlag, `"a": 1`, `"a": 2`, 1)))
-	launchOn(t, &program{http: p.http, grpc: p.grpc, ops: p.ops, adm: p.adm}, data, "sidecar", "--source", "file:"+flags)
+	launchOn(t, &program{http: p.http, grpc: p.grpc, ops: p.ops, adm: p.adm}, dataDir(t), args...).waitReady(t)
 	all.Wait()
 	right := 0
 	for i := range followers {
