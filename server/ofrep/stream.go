@@ -110,7 +110,7 @@ func (s *Streams) admit(ctx *fasthttp.RequestCtx) (pass, bool) {
 		refuse(ctx, fasthttp.StatusForbidden, "the token's API key may not be used for this any more")
 	case err != nil:
 		h.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		refuse(ctx, fasthttp.StatusUnauthorized, "the token is not valid, or not any more: ask for all flags, whose answer has another")
+		refuse(ctx, fasthttp.StatusUnauthorized, "the token is not valid, or not any more: ask again, the answer has another")
 	case !s.room():
 		h.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(latestRetry/1000))
 		refuse(ctx, fasthttp.StatusServiceUnavailable, "there are too many streams")

