@@ -36,9 +36,9 @@ func (p *Provider) record(ctx context.Context, batch []sdk.Tracked) ([]error, er
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
+	for i, err := range errs {
 		if err != nil && (ctx.Err() != nil || tiergate.CodeOf(err) == tiergate.Unavailable) {
-			return nil, fmt.Errorf("%w: %w", sdk.ErrAway, err) // those that were recorded have been by then
+			errs[i] = fmt.Errorf("%w: %w", sdk.ErrAway, err)
 		}
 	}
 	return errs, nil

@@ -120,8 +120,8 @@ func refuse(load []parcel, why error) {
 	}
 }
 
-// take says what became of the events of a message that was answered. An error means that all
-// have to come again.
+// take says what became of the events of a message that was answered: some may have to come again.
+// An error means that all have to.
 func take(got *letter, load []parcel) error {
 	var answer struct {
 		Items []struct {
@@ -139,7 +139,7 @@ func take(got *letter, load []parcel) error {
 	for i, item := range answer.Items {
 		switch e := item.Error; {
 		case e != nil && (e.Code == tiergate.Unavailable || e.Code == tiergate.Conflict), item.Reason == string(tiergate.UseUnavailable):
-			return fmt.Errorf("%w: not all was recorded", sdk.ErrAway) // those that were answer again as they did
+			*load[i].why = fmt.Errorf("%w: it was not recorded yet", sdk.ErrAway)
 		case e != nil:
 			*load[i].why = errors.New(e.Detail)
 		case !item.Allow:

@@ -58,14 +58,14 @@ type Subject struct {
 	Team string `json:"team,omitempty"`
 }
 
-// ErrAway is wrapped by the error of a batch that may be recorded later.
+// ErrAway is wrapped by the error of events that may be recorded later.
 var ErrAway = errors.New("nobody records usage now")
 
 // TrackConfig says where tracked events go.
 type TrackConfig struct {
 	// Record records up to MaxTrackBatch events and returns an error for each that it did not
-	// record and never will, in their order; or an error of all, which are then tried again
-	// when it wraps ErrAway. An event that comes again has the same IdempotencyKey. Nil records nothing.
+	// record, in their order; or an error of all. Those whose error wraps ErrAway are tried again,
+	// others never. An event that comes again has the same IdempotencyKey. Nil records nothing.
 	Record func(ctx context.Context, batch []Tracked) ([]error, error)
 	Set    string
 	Queue  int // how many events wait at most, and no more than MaxTrackBytes of them; 0 is DefaultTrackQueue
@@ -292,29 +292,30 @@ func (t *Tracker) flush(ctx context.Context) {
 	}
 }
 
-// record records a batch, and reports false when it is to be tried again.
+// record records a batch, and reports false when some of it is to be tried again.
 func (t *Tracker) record(ctx context.Context, batch []Tracked) bool {
 	errs, err := t.cfg.Record(ctx, batch)
-	again := errors.Is(err, ErrAway) || err != nil && ctx.Err() != nil
-	t.mu.Lock()
-	if t.taken = 0; again {
-		t.waiting = slices.Insert(t.waiting, 0, batch...)
-	} else {
-		t.bytes -= sizeOf(batch)
+	away := errors.Is(err, ErrAway) || err != nil && ctx.Err() != nil
+	var again []Tracked
+	for i := range batch {
+		if away || i < len(errs) && errors.Is(errs[i], ErrAway) {
+			again = append(again, batch[i])
+		}
 	}
+	t.mu.Lock()
+	t.taken = 0
+	t.waiting = slices.Insert(t.waiting, 0, again...)
+	t.bytes -= sizeOf(batch) - sizeOf(again)
 	t.mu.Unlock()
-	switch {
-	case again:
-		return false
-	case err != nil:
+	if err != nil && !away {
 		t.lose(len(batch), fmt.Errorf("record usage: %w", err))
 	}
 	for i, err := range errs {
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrAway) {
 			t.lose(1, fmt.Errorf("track %q: %w", batch[i].Feature, err))
 		}
 	}
-	return true
+	return len(again) == 0
 }
 
 // take takes at most n of the events that wait, the oldest first. What was recorded is not held on to.

@@ -383,3 +383,32 @@ func TestTracker_without_a_place(t *testing.T) {
 		t.Errorf("lost %d: %q", tr.LostEvents(), l.lost)
 	}
 }
+
+// Of a batch of which some is recorded the rest alone comes again, and only that is told to be lost
+// when the time of the end is over.
+func TestTracker_some_of_a_batch_comes_again(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := map[string]int{}
+		l := &log{fail: func(batch []sdk.Tracked) ([]error, error) {
+			errs := make([]error, len(batch))
+			for i, e := range batch {
+				if tries[e.Feature]++; e.Feature == "later" && tries[e.Feature] < 3 || e.Feature == "never" {
+					errs[i] = fmt.Errorf("%w: not yet", sdk.ErrAway)
+				}
+			}
+			return errs, nil
+		}}
+		tr, end := l.tracker(t, 0)
+		for _, feature := range []string{"now", "later", "never", "now"} {
+			tr.Track(t.Context(), feature, openfeature.NewEvaluationContext("bob", nil), openfeature.TrackingEventDetails{})
+		}
+		time.Sleep(time.Minute)
+		end(time.Second)
+		if tries["now"] != 2 || tries["later"] != 3 || tries["never"] < 4 {
+			t.Errorf("tried %v", tries)
+		}
+		if len(l.lost) != 1 || !strings.HasPrefix(l.lost[0], "1 ") || tr.LostEvents() != 1 {
+			t.Errorf("lost %q", l.lost)
+		}
+	})
+}
