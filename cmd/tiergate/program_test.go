@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -217,12 +218,17 @@ func freeAddr(t *testing.T) string {
 	return freeAddrs(t, 1)[0]
 }
 
-// freeAddrs returns addresses that nobody listens on now, no two the same.
+// freeAddrs returns addresses that nobody listens on now, no two the same. Their ports are not of
+// those that whoever dials is given: a client that dials one again and again before somebody listens
+// would come to be given it.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for attempt := 0; len(addrs) < n; attempt++ {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
+		if err != nil && attempt < 1000 {
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
