@@ -313,6 +313,28 @@ func TestProvider_nobody_waits_for_a_sidecar_that_is_away(t *testing.T) {
 	}
 }
 
+// A sidecar that hangs is found out also by a program whose questions are all answered by what is kept,
+// though its event stream is still connected.
+func TestProvider_finds_out_a_sidecar_that_hangs(t *testing.T) {
+	f := newFake(t)
+	p, err := sidecar.New(f.url, sidecar.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.LookEvery(100 * time.Millisecond)
+	c := clientOf(t, p)
+	following(t, p)
+	events := watch(c)
+	ask(t, c, "x", "alice")
+	f.hold(look)
+	next(t, events, openfeature.ProviderStale)
+	if d := ask(t, c, "x", "alice"); !d.Value || d.Reason != "STALE" {
+		t.Errorf("what is kept: %+v", d)
+	}
+	f.release(look)
+	next(t, events, openfeature.ProviderReady)
+}
+
 // After the grace period old answers are not used any more, and the provider is in ERROR.
 func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")

@@ -242,15 +242,17 @@ func (c *contact) watchFor(ctx context.Context, d time.Duration) error {
 
 // watch looks at the sidecar now and then until ctx ends, to find that its data have become old or
 // new, and when a question was not answered: an event stream on a connection that leads nowhere
-// says nothing for long. Only then is it an error that a look fails.
+// says nothing for long. It is an error that a look fails then, or after another one that failed.
 func (c *contact) watch(ctx context.Context) error {
-	for {
-		doubted := false
+	for wait, doubted := later(c.provider.looksEvery), false; ; wait = later(c.provider.looksEvery) {
+		if doubted {
+			wait = looksApart
+		}
 		select {
 		case <-c.provider.doubt:
 			doubted = true
 			backoff.Sleep(ctx, looksApart-time.Since(c.looked))
-		case <-time.After(later(c.provider.looksEvery)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
 		}
@@ -258,9 +260,12 @@ func (c *contact) watch(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
+			doubted = false
 			c.aged()
 		case doubted:
 			return err
+		default:
+			doubted = true
 		}
 	}
 }
