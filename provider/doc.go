@@ -3,7 +3,7 @@
 // sidecar streams (SyncStream). Sidecar asks a sidecar over OFREP; a program that only does that
 // imports provider/sidecar, which links neither the policy engine nor gRPC.
 //
-// All are ready when there is something to answer from, say STALE while it may be old and ERROR once
-// nothing has been heard for long, and find back by themselves from whatever keeps them from more; only what can
-// never work, such as a key file that cannot be read, is FATAL.
+// All are ready when there is something to answer from, say STALE while it may be old and ERROR
+// once nothing has been heard for long, and find back by themselves from whatever keeps them from
+// more; only what can never work, such as a key file that cannot be read, is FATAL.
 package provider

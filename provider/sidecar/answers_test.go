@@ -3,6 +3,8 @@ package sidecar_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -379,6 +381,77 @@ func TestProvider_looks_for_an_event_stream(t *testing.T) {
 	f.events = events
 	f.mu.Unlock()
 	following(t, p)
+}
+
+// A search for the event stream that fails is logged with why, and comes again soon, but not when
+// the answer was too large: it will be again, after as many bytes.
+func TestProvider_a_search_that_fails(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body, says string
+		soon       bool
+	}{
+		"nonsense":  {"<html>", "not a sidecar's", true},
+		"too_large": {strings.Repeat(" ", 64<<20+1), "too large", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.answer(func(w http.ResponseWriter, flag string) bool {
+				if flag == "" {
+					_, _ = io.WriteString(w, tc.body) // which may not be read to its end
+				}
+				return flag == ""
+			})
+			logged := new(lines)
+			_, c := provider(t, f.url, sidecar.Options{Log: slog.New(slog.NewTextHandler(logged, nil))})
+			await(t, "the search has failed", func() bool { return strings.Contains(logged.text(), "is not found") })
+			if !strings.Contains(logged.text(), tc.says) {
+				t.Errorf("the log does not say why: %s", logged.text())
+			}
+			if tc.soon {
+				await(t, "it comes again", func() bool { return f.asked("") > 3 })
+				return
+			}
+			time.Sleep(time.Second)
+			if n := f.asked(""); n != 1 {
+				t.Errorf("all flags were asked for %d times within a second", n)
+			}
+			if d := ask(t, c, "x", "alice"); !d.Value {
+				t.Errorf("meanwhile: %+v", d)
+			}
+		})
+	}
+}
+
+// A search for the event stream that does not come to its end, because the provider is shut down or
+// the sidecar is not there any more, says nothing about the stream.
+func TestProvider_a_search_that_is_broken_off(t *testing.T) {
+	for name, off := range map[string]func(f *fake, p *sidecar.Provider){
+		"shutdown": func(_ *fake, p *sidecar.Provider) { p.Shutdown() },
+		"away":     func(f *fake, _ *sidecar.Provider) { f.hold("-") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.hold("")
+			logged := new(lines)
+			p, err := sidecar.New(f.url, sidecar.Options{Timeout: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(logged, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.LookEvery(20 * time.Millisecond)
+			if err := p.Init(openfeature.EvaluationContext{}); err != nil {
+				t.Fatal(err)
+			}
+			defer p.Shutdown()
+			await(t, "all flags are asked for", func() bool { return f.asked("") == 1 })
+			off(f, p)
+			if name == "away" {
+				await(t, "the sidecar is not there", func() bool { return strings.Contains(logged.text(), "does not answer") })
+			}
+			if text := logged.text(); strings.Contains(text, "is not found") {
+				t.Errorf("the log says %s", text)
+			}
+		})
+	}
 }
 
 // While the sidecar says that its own data are old, the provider is STALE and says so of what it

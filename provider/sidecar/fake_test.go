@@ -161,3 +161,22 @@ func (f *fake) answer(how func(w http.ResponseWriter, flag string) bool) {
 	defer f.mu.Unlock()
 	f.how = how
 }
+
+// lines are what was logged. Safe for concurrent use.
+type lines struct {
+	mu  sync.Mutex
+	all []byte
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, line...)
+	return len(line), nil
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.all)
+}

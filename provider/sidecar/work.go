@@ -86,7 +86,9 @@ func (c *contact) listen(ctx context.Context, broken *backoff.Backoff) error {
 	log := c.provider.options.Log
 	err := c.watched(ctx, c.find)
 	if err != nil {
-		log.Warn("the event stream is not found, and nothing is kept meanwhile", "error", err)
+		if _, ended := errors.AsType[*lookError](err); !ended && ctx.Err() == nil {
+			log.Warn("the event stream is not found, and nothing is kept meanwhile", "error", err)
+		}
 		return c.unconnected(ctx, broken, err)
 	}
 	address := c.provider.door.streamOf(c.found.streams)
