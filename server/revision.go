@@ -112,7 +112,10 @@ func (s *Revisions) await(ctx context.Context, epoch string, rev int64) (tiergat
 		}
 		select {
 		case <-more:
-		case <-end.C:
+		case <-end.C: // and maybe nobody has looked for a while
+			if gen, err := reached(s.Evaluator.Generation(), epoch, rev); gen != nil || err != nil {
+				return gen, err
+			}
 			return nil, behind
 		case <-ctx.Done():
 			return nil, behind

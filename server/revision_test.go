@@ -18,6 +18,7 @@ import (
 type course struct {
 	at    atomic.Pointer[tiergate.Resume]
 	looks atomic.Int32
+	hangs int32 // the look that takes a second, counted from 1; 0 is none
 }
 
 func courseAt(rev int64) *course {
@@ -29,7 +30,9 @@ func courseAt(rev int64) *course {
 func (c *course) puts(epoch string, rev int64) { c.at.Store(&tiergate.Resume{Epoch: epoch, Rev: rev}) }
 
 func (c *course) Generation() tiergate.Generation {
-	c.looks.Add(1)
+	if c.looks.Add(1) == c.hangs {
+		time.Sleep(time.Second)
+	}
 	return leg{at: *c.at.Load()}
 }
 
@@ -109,6 +112,19 @@ func TestRevisions_AtLeast_waits_again(t *testing.T) {
 			}
 			all.Wait()
 			time.Sleep(time.Duration(rev%4) * time.Millisecond) // so that nobody looks any more, or still does
+		}
+	})
+}
+
+// A revision that came while nobody looked, as on a busy machine, is there all the same.
+func TestRevisions_AtLeast_looks_at_the_end(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := courseAt(7)
+		c.hangs = 4                        // the first of who looks for all
+		defer time.Sleep(10 * time.Second) // until nobody looks any more
+		time.AfterFunc(50*time.Millisecond, func() { c.puts("0123456789abcdef", 8) })
+		if rev, code, took := asks(t.Context(), &server.Revisions{Evaluator: c}, "01234567-8"); rev != 8 || took > time.Second/2 {
+			t.Errorf("%d, %q after %v", rev, code, took)
 		}
 	})
 }
