@@ -29,10 +29,11 @@ func named(name string) server.Door {
 	}
 }
 
-// twoDoors serves the doors "first" and "second" until the test ends; wrap is for TLS.
-func twoDoors(t *testing.T, wrap func(net.Listener) net.Listener) (addr string) {
+// twoDoors serves the doors "first" and "second", to requests that arrive within a time, until the
+// test ends; wrap is for TLS.
+func twoDoors(t *testing.T, arrival time.Duration, wrap func(net.Listener) net.Listener) (addr string) {
 	t.Helper()
-	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: listen.Timeouts{Request: 200 * time.Millisecond, Idle: time.Minute}})
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: listen.Timeouts{Request: arrival, Idle: time.Minute}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +84,12 @@ func TestApp_refuses_what_is_no_request_at_its_door(t *testing.T) {
 		"plain": func(ln net.Listener) net.Listener { return ln },
 		"TLS":   func(ln net.Listener) net.Listener { return tls.NewListener(ln, secured) },
 	} {
-		addr := twoDoors(t, wrap)
+		patient, hasty := twoDoors(t, 20*time.Second, wrap), twoDoors(t, time.Second, wrap)
 		for name, tc := range tests {
+			addr := patient
+			if strings.HasPrefix(tc.want, "408") {
+				addr = hasty
+			}
 			t.Run(how+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				c := dial(t, addr, "")

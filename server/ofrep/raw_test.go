@@ -126,7 +126,7 @@ func TestLargeHeader_is_refused(t *testing.T) {
 
 // A client that never finishes its request is cut off; others are answered meanwhile.
 func TestSlowBody_is_cut_off(t *testing.T) {
-	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: listen.Timeouts{Request: 200 * time.Millisecond}})
+	ln, err := listen.Listen("127.0.0.1:0", listen.Options{Timeouts: listen.Timeouts{Request: 2 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

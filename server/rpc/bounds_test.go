@@ -195,38 +195,6 @@ func TestServer_bounds_the_arrival_of_requests(t *testing.T) {
 	}
 }
 
-// There is a bound to the requests that are arriving at once over HTTP/2: those beyond are
-// refused, until others have come to an end.
-func TestServer_bounds_the_requests_that_arrive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := inMemory(t, time.Second, rpc.Config{}, (&echo{}).service())
-		var conn *grpc.ClientConn
-		for i := range server.DefaultMaxConns {
-			if i%1000 == 0 { // of which a connection has no more
-				conn = p.client(t)
-			}
-			if _, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, resolve); err != nil {
-				t.Fatal(err)
-			}
-		}
-		synctest.Wait()
-		if got := ask(t.Context(), t, p.client(t), "x"); got.code != codes.ResourceExhausted {
-			t.Errorf("one more comes to %+v", got)
-		}
-		if got := p.post(t, resolve, "{}"); got != http.StatusOK {
-			t.Errorf("over Connect: %d", got)
-		}
-		if _, err := healthpb.NewHealthClient(p.client(t)).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
-			t.Errorf("the health service, which has room of its own: %v", err)
-		}
-		time.Sleep(server.Timeouts.Request)
-		synctest.Wait()
-		if got := ask(t.Context(), t, p.client(t), "x"); got.value != "x" {
-			t.Errorf("later: %+v", got)
-		}
-	})
-}
-
 // Anyone may ask for the health of the server, and with that takes no room from those who have a key:
 // there is a little for such requests to arrive in.
 func TestServer_keeps_room_for_those_with_a_key(t *testing.T) {

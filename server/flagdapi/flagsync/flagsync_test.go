@@ -208,7 +208,7 @@ func TestKeys_for_other_sets(t *testing.T) {
 // A stream ends when its key's time is over, although nothing changes.
 func TestKeys_expire(t *testing.T) {
 	f := newFake()
-	until := sync.OnceValue(func() time.Time { return time.Now().Add(300 * time.Millisecond) })
+	until := sync.OnceValue(func() time.Time { return time.Now().Add(2 * time.Second) })
 	addr, _ := serve(t, flagsync.Config{Exporter: f, Credential: func(string) (*tiergate.Key, error) {
 		if time.Now().After(until()) {
 			return nil, tiergate.Errorf(tiergate.Unauthorized, "expired")
