@@ -248,10 +248,11 @@ func TestRestart_serves_what_is_on_disk_when_the_source_is_refused(t *testing.T)
 		}
 		return nil
 	}}
-	stays := make(chan struct{})
+	looked, stays := make(chan struct{}), make(chan struct{})
 	src := &script{calls: []follow{
 		says(whole(at(5), flag("b"))).calls[0],
 		func(ctx context.Context, _ tiergate.Resume, f tiergate.Follower) error {
+			<-looked
 			_ = f.Apply(ctx, whole(at(5), flag("b")))
 			close(stays)
 			_ = f.Apply(ctx, puts(at(6), flag("c")))
@@ -265,6 +266,7 @@ func TestRestart_serves_what_is_on_disk_when_the_source_is_refused(t *testing.T)
 	if f := s.Freshness(); f.Source != lastKnownGood || !strings.Contains(f.Refused, "does not compile") || m.get(flag("a")) == nil {
 		t.Errorf("in force: %+v, %v", f, m.things)
 	}
+	close(looked)
 	<-stays
 	if err := s.Wait(t.Context(), at(6)); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 // stands in their places.
 func TestMutants_are_caught(t *testing.T) {
 	mutanttest.Each(t, "testdata/mutants/*.txt", 12, func(t *testing.T, overlay string, parts map[string]string) {
-		cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-timeout=60s",
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-timeout=180s",
 			"-run", "^"+parts["test"]+"$", ".", "-rapid.checks=20000", "-rapid.shrinktime=1ms", "-rapid.nofailfile")
 		cmd.Env = append(os.Environ(), "TIERGATE_POWER_TRACES=200")
 		out, err := cmd.CombinedOutput()
