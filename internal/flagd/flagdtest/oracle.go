@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/tiergate/tiergate/internal/npmtest"
 )
 
 // An Answer is what an evaluator says about one flag and context.
@@ -40,17 +42,7 @@ type oracle struct {
 func startOracle(t testing.TB) *oracle {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(here), "oracle")
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Fatal("the differential test needs Node 20 with npm (Debian: apt install nodejs npm; macOS: brew install node)")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "@openfeature", "flagd-core")); err != nil {
-		install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-		install.Dir = dir
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("npm ci in %s: %v\n%s", dir, err, out)
-		}
-	}
+	dir := npmtest.InstallIn(t, filepath.Join(filepath.Dir(here), "oracle"))
 	cmd := exec.CommandContext(t.Context(), "node", "oracle.cjs")
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	in, err := cmd.StdinPipe()
