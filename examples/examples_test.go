@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tiergate/tiergate/internal/porttest"
 )
 
 const (
@@ -57,7 +59,7 @@ func TestService(t *testing.T) {
 
 // Without a sidecar nobody gets what the services guard.
 func TestService_without_a_sidecar(t *testing.T) {
-	stdout, said, _ := start(t, build(t, "./service/nethttp"), "-addr", "127.0.0.1:0", "-tiergate", "http://"+freePort(t))
+	stdout, said, _ := start(t, build(t, "./service/nethttp"), "-addr", "127.0.0.1:0", "-tiergate", "http://"+porttest.Addr(t))
 	url := "http://" + listening(t, stdout, said)
 	for _, path := range []string{"/brand", "/exports"} {
 		method := map[string]string{"/brand": "GET", "/exports": "POST"}[path]
@@ -89,7 +91,7 @@ func behindNginx(t *testing.T, tiergate string, change func(string) string) stri
 		_, _ = fmt.Fprintf(w, "%s %s of %d bytes", r.Method, r.URL.Path, n)
 	}))
 	t.Cleanup(app.Close)
-	dir, addr := t.TempDir(), freePort(t)
+	dir, addr := t.TempDir(), porttest.Addr(t)
 	addresses := strings.NewReplacer("127.0.0.1:8081", app.Listener.Addr().String(), "127.0.0.1:8016", tiergate, "127.0.0.1:8090", addr)
 	for _, file := range []string{"nginx.conf", "tiergate.inc", "tiergate_ask.inc"} {
 		text, err := os.ReadFile(filepath.Join("nginx", file))
@@ -170,7 +172,7 @@ func TestNginx_names_a_length_without_body(t *testing.T) {
 
 // Without a sidecar nothing passes nginx.
 func TestNginx_without_a_sidecar(t *testing.T) {
-	url := behindNginx(t, freePort(t), asItIs)
+	url := behindNginx(t, porttest.Addr(t), asItIs)
 	if url == "" {
 		return
 	}

@@ -94,17 +94,6 @@ func listening(t *testing.T, stdout io.Reader, said *output) string {
 	return addr
 }
 
-// freePort is a port that nobody listens on just now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
-}
-
 // awaitListener returns once somebody listens at addr.
 func awaitListener(t *testing.T, addr string, said *output, exited <-chan struct{}) {
 	t.Helper()

@@ -1,15 +1,18 @@
 package examples_test
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tiergate/tiergate/internal/demo"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/postgres"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
@@ -50,14 +53,14 @@ func sidecar(t *testing.T) (addr string) {
 	if _, err := db.SeedDemo(t.Context(), demo.Data()); err != nil {
 		t.Fatal(err)
 	}
-	addr, ops := freePort(t), freePort(t)
+	addr, ops := porttest.Addr(t), porttest.Addr(t)
 	start(t, bin, "sidecar", "--source", url, "--http-addr", addr, "--ops-addr", ops, "--grpc-addr", "none", "--sync-addr", "none",
 		"--data-dir", t.TempDir(), "--log-level", "warn")
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get("http://" + ops + "/readyz")
 		if err == nil {
 			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode == http.StatusOK && counts(addr) {
 				return addr
 			}
 		}
@@ -65,4 +68,17 @@ func sidecar(t *testing.T) (addr string) {
 			t.Fatalf("the sidecar is not ready after half a minute: %v", err)
 		}
 	}
+}
+
+// counts says whether the ledger has answered a sidecar: the first time it takes a busy Postgres
+// long, and a use waits for a second only.
+func counts(addr string) bool {
+	const use = `{"feature": "exports", "subject": {"user": "nobody in the examples"}}`
+	resp, err := http.Post("http://"+addr+"/v1/consume", "application/json", strings.NewReader(use))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	return err == nil && strings.Contains(string(text), `"allow":true`)
 }

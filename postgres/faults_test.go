@@ -72,7 +72,7 @@ func TestFeed_by_notification(t *testing.T) {
 func TestFeed_notices_a_half_open_connection(t *testing.T) {
 	url := pgtest.New(t)
 	p := newProxy(t, url)
-	cfg := postgres.Config{URL: p.url, Poll: 20 * time.Millisecond, Patience: 300 * time.Millisecond}
+	cfg := postgres.Config{URL: p.url, Poll: 20 * time.Millisecond, Patience: 3 * time.Second}
 	l, ended := follow(t, cfg, tiergate.Resume{})
 	at := l.next(t).Resume
 	p.silent.Store(true)

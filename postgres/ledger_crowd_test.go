@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 	"github.com/tiergate/tiergate/quota/ledgertest"
@@ -121,6 +123,9 @@ func (p *person) act() {
 	}
 	if notNow, ok := errors.AsType[*tiergate.NotNowError](err); ok && notNow.Learning {
 		return // the server has just changed
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "55P03" {
+		return // somebody waited for a lock for long, as on a busy machine, and not in a circle
 	}
 	switch tiergate.CodeOf(err) {
 	case "", tiergate.NotFound, tiergate.Gone, tiergate.Conflict, tiergate.Exhausted, tiergate.KeyReused:

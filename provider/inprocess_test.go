@@ -180,7 +180,7 @@ func TestInProcess_recovers_from_an_initialization_that_ran_out_of_time(t *testi
 	api := isolated.NewAPI()
 	c := api.NewClient()
 	events := watch(c)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	go func() { s.lose <- errBroken }()
 	failed := make(chan error, 1)

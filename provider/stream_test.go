@@ -26,6 +26,7 @@ import (
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/conformance"
 	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/internal/porttest"
 	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
 	"github.com/tiergate/tiergate/provider"
 	"github.com/tiergate/tiergate/provider/internal/sdktest"
@@ -162,7 +163,7 @@ func TestSyncStream_follows_a_server(t *testing.T) {
 
 // A server that ends its stream, or goes away, is asked again; the flags stay in force meanwhile.
 func TestSyncStream_comes_back_to_a_server(t *testing.T) {
-	for _, addr := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
+	for _, addr := range []string{porttest.Addr(t), "unix:" + filepath.Join(t.TempDir(), "s")} {
 		s := &flagServer{documents: make(chan string)}
 		at, down := serveFlags(t, s, addr)
 		go func() { s.documents <- document("a", "pro") }()

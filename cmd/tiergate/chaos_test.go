@@ -21,6 +21,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/faultproxy"
 	"github.com/tiergate/tiergate/internal/localpg"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/postgres/pgtest"
 )
 
@@ -84,10 +85,10 @@ func newChaosWorld(t *testing.T, duration time.Duration) *chaosWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.proxy.Close() })
-	root, addrs := dataDir(t), freeAddrs(t, 2*chaosSidecars)
+	root := dataDir(t)
 	for i := range chaosSidecars {
 		w.sidecars = append(w.sidecars, &chaosSidecar{
-			dir: filepath.Join(root, fmt.Sprint(i)), http: addrs[2*i], ops: addrs[2*i+1], url: w.proxy.URL(cc.User, cc.Database), said: &output{},
+			dir: filepath.Join(root, fmt.Sprint(i)), http: porttest.Addr(t), ops: porttest.Addr(t), url: w.proxy.URL(cc.User, cc.Database), said: &output{},
 		})
 	}
 	t.Cleanup(func() {

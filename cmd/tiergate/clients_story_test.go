@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tiergate/tiergate/internal/clientstest"
+	"github.com/tiergate/tiergate/internal/porttest"
 )
 
 // clientFlags are flags of all types and kinds in one file.
@@ -110,7 +111,7 @@ var clientStories = []clientStory{
 // the sidecar is killed, and finds the one that starts at its addresses, with what has changed
 // meanwhile and what changes later.
 func TestClients_of_npm_live_with_a_sidecar(t *testing.T) {
-	folder, data, sync := folderOf(t, clientFlags), dataDir(t), freeAddr(t)
+	folder, data, sync := folderOf(t, clientFlags), dataDir(t), porttest.Addr(t)
 	p := onGRPC(t)
 	run := func() {
 		p = launchOn(t, &program{http: p.http, grpc: p.grpc, ops: p.ops}, data, "sidecar", "--source", "file:"+folder, "--sync-addr", sync)
@@ -180,7 +181,7 @@ func TestClients_of_npm_live_with_a_sidecar(t *testing.T) {
 
 // A client that starts before its sidecar gives code defaults, comes to say what is right, and follows.
 func TestClients_of_npm_may_start_before_the_sidecar(t *testing.T) {
-	folder, p, sync := folderOf(t, clientFlags), onGRPC(t), freeAddr(t)
+	folder, p, sync := folderOf(t, clientFlags), onGRPC(t), porttest.Addr(t)
 	clients := map[string]*clientstest.Client{}
 	for _, s := range clientStories {
 		clients[s.name] = clientstest.Start(t, s.name, clientstest.Addrs{HTTP: p.http, GRPC: p.grpc, Sync: sync})

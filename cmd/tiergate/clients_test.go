@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/tiergate/tiergate/internal/clientstest"
+	"github.com/tiergate/tiergate/internal/conformance"
+	"github.com/tiergate/tiergate/internal/porttest"
 )
 
 const clientGuides = "../../docs/clients"
@@ -91,9 +93,10 @@ func example(t *testing.T, name string) string {
 // Each example of the guides connects to what `make run` starts, as it stands there; the pages
 // hear of a change over the admin API. A page of another origin may ask if it is allowed to.
 func TestClients_examples_run(t *testing.T) {
-	sync, page := freeAddr(t), "https://app.example"
+	sync, page := porttest.Addr(t), "https://app.example"
 	p := launchOn(t, onGRPC(t), dataDir(t), "dev", "--sync-addr", sync, "--cors-origin", page)
 	p.waitReady(t)
+	p.use(t, conformance.UseStep{Do: "consume", Feature: "exports", User: "nobody in the examples"})
 	here := strings.NewReplacer("127.0.0.1:8016", p.http, "127.0.0.1:8013", p.grpc,
 		"port: 8013", "port: "+portOf(p.grpc), "port: 8015", "port: "+portOf(sync))
 	pages := map[string]*clientstest.Script{}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	rpcstatus "google.golang.org/grpc/status"
 
+	"github.com/tiergate/tiergate/internal/porttest"
 	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
 )
 
@@ -29,7 +30,7 @@ func definitionsAt(t *testing.T, addr string) syncv1.FlagSyncServiceClient {
 // A sidecar hands out its flag definitions and each change of them, and ends streams so that
 // clients come back.
 func TestSidecar_hands_out_flag_definitions(t *testing.T) {
-	folder, addr := folderOf(t, oneFlag), freeAddr(t)
+	folder, addr := folderOf(t, oneFlag), porttest.Addr(t)
 	p := launch(t, dataDir(t), "sidecar", "--source", "file:"+folder, "--sync-addr", addr)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -60,7 +61,7 @@ func TestSidecar_hands_out_flag_definitions(t *testing.T) {
 
 // Where keys are needed, nobody gets definitions without one.
 func TestSidecar_hands_out_no_definitions_without_a_key(t *testing.T) {
-	addr := freeAddr(t)
+	addr := porttest.Addr(t)
 	p := launch(t, dataDir(t), "sidecar", "--source", "file:"+folderOf(t, oneFlag), "--sync-addr", addr, "--auth", "keys")
 	p.waitReady(t)
 	if m, err := definitionsAt(t, addr).FetchAllFlags(t.Context(), &syncv1.FetchAllFlagsRequest{}); rpcstatus.Code(err) != codes.Unauthenticated {

@@ -20,6 +20,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/porttest"
 	evaluationv2 "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v2"
 	syncv1 "github.com/tiergate/tiergate/internal/wire/flagd/sync/v1"
 	"github.com/tiergate/tiergate/postgres/pgtest"
@@ -28,7 +29,7 @@ import (
 // onGRPC is a program that gets an address for gRPC, too.
 func onGRPC(t *testing.T) *program {
 	t.Helper()
-	return &program{http: freeAddr(t), grpc: freeAddr(t), ops: freeAddr(t), adm: freeAddr(t)}
+	return &program{http: porttest.Addr(t), grpc: porttest.Addr(t), ops: porttest.Addr(t), adm: porttest.Addr(t)}
 }
 
 // dialGRPC returns a client of an address.
@@ -93,7 +94,7 @@ func TestSidecar_over_gRPC(t *testing.T) {
 
 // --max-streams bounds the streams on each port, and the metrics tell how many there are.
 func TestSidecar_bounds_the_streams_of_gRPC(t *testing.T) {
-	p, at := onGRPC(t), freeAddr(t)
+	p, at := onGRPC(t), porttest.Addr(t)
 	launchOn(t, p, dataDir(t), "sidecar", "--source", "file:"+folderOf(t, oneFlag), "--sync-addr", at, "--max-streams", "1")
 	p.waitReady(t)
 	events := evaluationv2.NewServiceClient(dialGRPC(t, p.grpc, insecure.NewCredentials()))

@@ -25,6 +25,7 @@ import (
 	"github.com/tiergate/tiergate/internal/clientstest"
 	"github.com/tiergate/tiergate/internal/conformance"
 	"github.com/tiergate/tiergate/internal/jsonvalue"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/postgres"
 	goprovider "github.com/tiergate/tiergate/provider"
 	"github.com/tiergate/tiergate/provider/sidecar"
@@ -36,7 +37,7 @@ type asker func(*testing.T, conformance.KindCase) conformance.KindAnswer
 // One database, every door: each type, each reason and each error is said alike, or as the table
 // says of that door.
 func TestSidecar_answers_alike_through_every_door(t *testing.T) {
-	url, sync := seeded(t, conformance.Kinds()...).url(), freeAddr(t)
+	url, sync := seeded(t, conformance.Kinds()...).url(), porttest.Addr(t)
 	p := launchOn(t, onGRPC(t), dataDir(t), "sidecar", "--source", url, "--sync-addr", sync)
 	p.waitReady(t)
 	conn := dialGRPC(t, p.grpc, insecure.NewCredentials())

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tiergate/tiergate/internal/porttest"
 )
 
 // A program is tiergate as a process of its own.
@@ -60,7 +60,7 @@ func (o *output) String() string {
 // launch starts tiergate with a command's arguments; it is killed when the test ends.
 func launch(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
-	return launchOn(t, &program{http: freeAddr(t), ops: freeAddr(t), adm: freeAddr(t)}, dir, args...)
+	return launchOn(t, &program{http: porttest.Addr(t), ops: porttest.Addr(t), adm: porttest.Addr(t)}, dir, args...)
 }
 
 // launchOn starts tiergate on the addresses of p.
@@ -210,32 +210,6 @@ func command(t *testing.T, args ...string) (string, int) {
 		t.Logf("%v: %s", args, stderr.String())
 	}
 	return stdout.String(), cmd.ProcessState.ExitCode()
-}
-
-// freeAddr returns an address that nobody listens on now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	return freeAddrs(t, 1)[0]
-}
-
-// freeAddrs returns addresses that nobody listens on now, no two the same. Their ports are not of
-// those that whoever dials is given: a client that dials one again and again before somebody listens
-// would come to be given it.
-func freeAddrs(t *testing.T, n int) []string {
-	t.Helper()
-	var addrs []string
-	for attempt := 0; len(addrs) < n; attempt++ {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
-		if err != nil && attempt < 1000 {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }
 
 // dataDir makes a data directory that another uid may enter, for Postgres.

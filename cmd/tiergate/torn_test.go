@@ -116,7 +116,7 @@ func (o *lookout) note(revisions map[string]bool) bool {
 func (o *lookout) read(t *testing.T, reader func(ctx context.Context) error) {
 	t.Helper()
 	o.seen = map[string]bool{}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	var readers sync.WaitGroup
 	for range tornReaders {

@@ -19,8 +19,18 @@ func TestSidecar_counts_as_worked_out_by_hand(t *testing.T) {
 	})
 }
 
-// use asks the decision API.
-func (p *program) use(t *testing.T, s conformance.UseStep) conformance.UseAnswer {
+// use asks the decision API. It asks again while the ledger does not answer, the first time in good
+// time for one: then nothing was taken.
+func (p *program) use(t *testing.T, s conformance.UseStep) (a conformance.UseAnswer) {
+	t.Helper()
+	p.eventually(t, "the ledger answers", func() bool {
+		a = p.useOnce(t, s)
+		return a.Reason != "UNAVAILABLE"
+	})
+	return a
+}
+
+func (p *program) useOnce(t *testing.T, s conformance.UseStep) conformance.UseAnswer {
 	t.Helper()
 	subject := map[string]any{}
 	if s.User != "" {

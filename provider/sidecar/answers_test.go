@@ -14,6 +14,7 @@ import (
 	"github.com/open-feature/go-sdk/openfeature"
 
 	"github.com/tiergate/tiergate"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/provider/sidecar"
 )
 
@@ -21,7 +22,7 @@ import (
 // is kept is answered at once meanwhile.
 func TestProvider_a_slow_sidecar(t *testing.T) {
 	f := newFake(t)
-	p, c := provider(t, f.url, sidecar.Options{})
+	p, c := provider(t, f.url, sidecar.Options{Timeout: time.Second})
 	following(t, p)
 	if d := ask(t, c, "known", "alice"); !d.Value {
 		t.Fatalf("%+v", d)
@@ -317,7 +318,7 @@ func TestProvider_looks_at_a_busy_sidecar_once_a_second(t *testing.T) {
 // A look at a sidecar costs the least of its answers: all flags are asked for once, to find the event
 // stream, however often something changes and is looked at.
 func TestProvider_looks_cost_little(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	count, client := newCounting(t)
 	p, err := sidecar.New(s.target(), sidecar.Options{HTTP: client})
 	if err != nil {
@@ -346,7 +347,7 @@ func TestProvider_waits_longer_for_all_flags_than_for_one(t *testing.T) {
 	f := newFake(t)
 	f.hold("")
 	f.hold("slow")
-	p, c := provider(t, f.url, sidecar.Options{})
+	p, c := provider(t, f.url, sidecar.Options{Timeout: time.Second})
 	await(t, "all flags are asked for", func() bool { return f.asked("") == 1 })
 	if d := ask(t, c, "x", "alice"); !d.Value {
 		t.Errorf("meanwhile: %+v", d)

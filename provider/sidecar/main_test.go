@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -161,9 +162,10 @@ func (c *counting) about(flag string) int {
 }
 
 // provider makes a provider, and a client of the SDK over it that is initialized and shut down
-// with the test.
+// with the test. A question may take long unless the options say how long.
 func provider(t *testing.T, target string, o sidecar.Options) (*sidecar.Provider, *openfeature.Client) {
 	t.Helper()
+	o.Timeout = cmp.Or(o.Timeout, 20*time.Second)
 	p, err := sidecar.New(target, o)
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/internal/conformance"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/provider/internal/sdktest"
 	"github.com/tiergate/tiergate/provider/sidecar"
 )
@@ -38,7 +39,7 @@ func flag(name string, on bool) tiergate.Change {
 func TestProvider_decides_as_worked_out_by_hand(t *testing.T) {
 	for name, o := range map[string]sidecar.Options{"uncached": {MaxEntries: -1}, "cached": {}, "bulk": {Bulk: true}} {
 		t.Run(name, func(t *testing.T) {
-			p, c := provider(t, serve(t, "127.0.0.1:0").target(), o)
+			p, c := provider(t, serve(t, porttest.Addr(t)).target(), o)
 			if o.MaxEntries == 0 {
 				following(t, p)
 			}
@@ -62,14 +63,14 @@ func TestProvider_decides_as_worked_out_by_hand(t *testing.T) {
 
 // Each type of the SDK gets what it asks for, and an error otherwise.
 func TestProvider_types(t *testing.T) {
-	_, c := provider(t, serve(t, "127.0.0.1:0", sdktest.Flags()...).target(), sidecar.Options{MaxEntries: -1})
+	_, c := provider(t, serve(t, porttest.Addr(t), sdktest.Flags()...).target(), sidecar.Options{MaxEntries: -1})
 	sdktest.Types(t, c)
 }
 
 // What the answers tell beside the value fills the events of the SDK's telemetry.
 func TestProvider_metadata(t *testing.T) {
 	set := &tiergate.FlagSet{Name: tiergate.DefaultSet, Metadata: map[string]any{"owner": "web"}}
-	_, c := provider(t, serve(t, "127.0.0.1:0", tiergate.PutOf(set)).target(), sidecar.Options{MaxEntries: -1})
+	_, c := provider(t, serve(t, porttest.Addr(t), tiergate.PutOf(set)).target(), sidecar.Options{MaxEntries: -1})
 	sdktest.Metadata(t, c, "01234567-1")
 }
 
@@ -86,7 +87,7 @@ func TestProvider_over_a_unix_socket(t *testing.T) {
 // An answer is kept for its context, a STATIC one for everybody, and neither is asked for again
 // until the sidecar tells that something has changed.
 func TestProvider_asks_once_until_something_changes(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	count, client := newCounting(t)
 	p, c := provider(t, s.target(), sidecar.Options{HTTP: client})
 	following(t, p)
@@ -119,7 +120,7 @@ func TestProvider_asks_once_until_something_changes(t *testing.T) {
 
 // A context that is none is refused, also where an answer to everybody is kept.
 func TestProvider_refuses_a_context_whatever_is_kept(t *testing.T) {
-	p, c := provider(t, serve(t, "127.0.0.1:0").target(), sidecar.Options{})
+	p, c := provider(t, serve(t, porttest.Addr(t)).target(), sidecar.Options{})
 	following(t, p)
 	ask(t, c, "new-dashboard", "alice")
 	type id string
@@ -145,7 +146,7 @@ func TestProvider_refuses_a_context_whatever_is_kept(t *testing.T) {
 
 // What changes about a user or a team changes the answers, though no flag did.
 func TestProvider_hears_of_changes_about_anybody(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	p, c := provider(t, s.target(), sidecar.Options{})
 	following(t, p)
 	events := watch(c)
@@ -161,7 +162,7 @@ func TestProvider_hears_of_changes_about_anybody(t *testing.T) {
 
 // Bulk asks for all flags of a user at once; what is left of a limit is asked for alone.
 func TestProvider_asks_for_all_flags_at_once(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	count, client := newCounting(t)
 	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, Bulk: true})
 	following(t, p)
@@ -247,7 +248,7 @@ func TestProvider_asks_again_after_a_change(t *testing.T) {
 // While the sidecar is away what is known goes on, STALE, and what is not is an error at once; when
 // it is back the provider says READY and that all may have changed, and answers are new.
 func TestProvider_goes_on_while_the_sidecar_is_away(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	p, c := provider(t, s.target(), sidecar.Options{})
 	following(t, p)
 	events := watch(c)
@@ -284,9 +285,9 @@ func TestProvider_goes_on_while_the_sidecar_is_away(t *testing.T) {
 // Once it is known that the sidecar is away, nobody waits for it: what is not known is an error
 // without a question, though packets to it are dropped and each question takes its whole time.
 func TestProvider_nobody_waits_for_a_sidecar_that_is_away(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	count, client := newCounting(t)
-	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, GracePeriod: -1})
+	p, c := provider(t, s.target(), sidecar.Options{HTTP: client, GracePeriod: -1, Timeout: time.Second})
 	following(t, p)
 	events := watch(c)
 	if d := ask(t, c, "new-dashboard", "alice"); !d.Value {
@@ -337,7 +338,7 @@ func TestProvider_finds_out_a_sidecar_that_hangs(t *testing.T) {
 
 // After the grace period old answers are not used any more, and the provider is in ERROR.
 func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	p, c := provider(t, s.target(), sidecar.Options{GracePeriod: time.Second})
 	following(t, p)
 	events := watch(c)
@@ -361,7 +362,7 @@ func TestProvider_gives_up_old_answers_after_a_while(t *testing.T) {
 
 // A provider that was initialized before its sidecar was there is ready when that is, by itself.
 func TestProvider_recovers_from_an_initialization_that_ran_out_of_time(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	s.down()
 	p, err := sidecar.New(s.target(), sidecar.Options{})
 	if err != nil {
@@ -444,7 +445,7 @@ func TestProvider_closes_no_connections_of_others(t *testing.T) {
 // Any number of goroutines ask while the sidecar restarts again and again; each gets an answer
 // that was true once, or an error, and soon.
 func TestProvider_is_safe_for_concurrent_use(t *testing.T) {
-	s := serve(t, "127.0.0.1:0")
+	s := serve(t, porttest.Addr(t))
 	p, _ := provider(t, s.target(), sidecar.Options{Bulk: true, MaxEntries: 20})
 	following(t, p)
 	done := make(chan struct{})

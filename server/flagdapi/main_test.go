@@ -19,6 +19,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/conformance"
+	"github.com/tiergate/tiergate/internal/porttest"
 	wirev1 "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v1"
 	wirev2 "github.com/tiergate/tiergate/internal/wire/flagd/evaluation/v2"
 	"github.com/tiergate/tiergate/server/flagdapi"
@@ -81,15 +82,15 @@ type door struct {
 
 func open(tb testing.TB, cfg flagdapi.Config) door {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return openOn(tb, porttest.Addr(tb), cfg)
+}
+
+func openOn(tb testing.TB, addr string, cfg flagdapi.Config) door {
+	tb.Helper()
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return openOn(tb, ln, cfg)
-}
-
-func openOn(tb testing.TB, ln net.Listener, cfg flagdapi.Config) door {
-	tb.Helper()
 	ctx, end := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- rpc.New(rpc.Config{}, flagdapi.Services(cfg)...).Serve(ctx, ln, 10*time.Second) }()

@@ -1,7 +1,6 @@
 package flagdapi_test
 
 import (
-	"net"
 	"testing"
 
 	"github.com/tiergate/tiergate"
@@ -21,11 +20,6 @@ func TestConformance_through_npm_providers(t *testing.T) {
 		func() {
 			d.stop()
 			step(t, e, off)
-			ln, err := net.Listen("tcp", d.addr)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			openOn(t, ln, flagdapi.Config{Watcher: e})
+			openOn(t, d.addr, flagdapi.Config{Watcher: e})
 		})
 }

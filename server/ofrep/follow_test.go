@@ -10,6 +10,7 @@ import (
 	"github.com/tiergate/tiergate"
 	"github.com/tiergate/tiergate/evaluator"
 	"github.com/tiergate/tiergate/internal/listen"
+	"github.com/tiergate/tiergate/internal/porttest"
 	"github.com/tiergate/tiergate/server"
 	"github.com/tiergate/tiergate/server/ofrep"
 	"github.com/tiergate/tiergate/server/ofrep/ofreptest"
@@ -54,7 +55,7 @@ func up(t *testing.T, e *evaluator.Engine, addr, secret string) (at string, down
 // another key for streams: it is refused, asks for all flags, and follows their new stream.
 func TestProvider_of_npm_follows_changes(t *testing.T) {
 	e := engine(t, headline("first"))
-	addr, down := up(t, e, "127.0.0.1:0", streamSecret)
+	addr, down := up(t, e, porttest.Addr(t), streamSecret)
 	page := ofreptest.Follow(t, "http://"+addr, "headline", "alice")
 	page.Shows("first")
 	put(t, e, headline("second"))
