@@ -22,8 +22,9 @@ type shelf struct {
 	timeless bool // time alone changes no answer
 	set      string
 	revision string
-	version  string  // of flags that have none of their own
-	document *string // the version of a stream's document, when the shelf was made
+	version  string    // of flags that have none of their own
+	editions *editions // a stream's, when the shelf was made
+	passed   bool      // the stream has gone on too far to know what version this is of
 
 	kept [slots]atomic.Pointer[labelled]
 }
@@ -46,29 +47,43 @@ func (l *label) slot() uintptr {
 	return (flag>>3 ^ flag>>13 ^ tier>>2 ^ tier>>9) % slots
 }
 
-// shelfOf returns the shelf of the generation in force.
+// inForce returns the generation in force and its shelf, nil before the first.
+func (p *Provider) inForce() (*evaluator.Generation, *shelf) {
+	for {
+		g := p.engine.Current()
+		if g == nil {
+			return nil, nil
+		}
+		if s := p.shelfOf(g); !s.passed || g == p.engine.Current() {
+			return g, s
+		}
+	}
+}
+
+// shelfOf returns the shelf of a generation that is, or was a moment ago, in force.
 func (p *Provider) shelfOf(g *evaluator.Generation) *shelf {
-	s, stale, document := p.shelf.Load(), p.stale.Load(), p.documentVersion()
-	if s != nil && s.of == g && s.stale == stale && s.document == document {
+	s, stale, editions := p.shelf.Load(), p.stale.Load(), p.editions()
+	if s != nil && s.of == g && s.stale == stale && s.editions == editions {
 		return s
 	}
 	next := &shelf{
 		of: g, stale: stale, timeless: g.Steps(p.set) == tiergate.StepNever,
-		set: p.set, revision: g.Resume().Revision(), document: document,
+		set: p.set, revision: g.Resume().Revision(), editions: editions,
 	}
-	if next.version = next.revision; document != nil {
-		next.version = *document
+	version, known := editions.version(g.Resume())
+	if next.version, next.passed = next.revision, editions != nil && !known; version != nil {
+		next.version = *version
 	}
 	p.shelf.CompareAndSwap(s, next) // one who came first has the same
 	return next
 }
 
-// documentVersion is what a stream's document says of its version, nil if nothing does.
-func (p *Provider) documentVersion() *string {
+// editions are those of the source, nil if it is no stream.
+func (p *Provider) editions() *editions {
 	if p.stream == nil {
 		return nil
 	}
-	return p.stream.version.Load()
+	return p.stream.editions.Load()
 }
 
 func (s *shelf) metadataOf(d *tiergate.Decision) openfeature.FlagMetadata {

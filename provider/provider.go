@@ -155,7 +155,7 @@ var noTime = time.Unix(0, 0)
 
 // decide answers from the generation in force.
 func (p *Provider) decide(flag string, flat openfeature.FlattenedContext) sdk.Outcome {
-	g := p.engine.Current()
+	g, shelf := p.inForce()
 	if g == nil {
 		return sdk.Failed(tiergate.ProviderNotReady, "the flags have not been loaded yet")
 	}
@@ -164,7 +164,6 @@ func (p *Provider) decide(flag string, flat openfeature.FlattenedContext) sdk.Ou
 	if err := c.Read(flat); err != nil {
 		return sdk.Failed(tiergate.InvalidContext, err.Error())
 	}
-	shelf := p.shelfOf(g)
 	req := tiergate.Request{Set: p.set, Flag: flag, UserID: c.UserID, TeamID: c.TeamID, Attributes: c.Attributes}
 	if req.Now = noTime; !shelf.timeless {
 		req.Now = time.Now()

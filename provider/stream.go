@@ -68,15 +68,39 @@ type Stream struct {
 	set  string
 	opts StreamOptions
 
-	version atomic.Pointer[string] // of the document in force; nil is unknown
-	unread  func(error)            // told why a document could not be read, nil for nobody
-	every   time.Duration          // how often the server is asked whether it is there
+	editions atomic.Pointer[editions] // nil before the first document
+	unread   func(error)              // told why a document could not be read, nil for nobody
+	every    time.Duration            // how often the server is asked whether it is there
 
 	following sync.Mutex // held by Follow; guards the fields below
 	epoch     string
 	rev       int64
 	sent      map[tiergate.Kind]map[string]any // what was handed over as revision rev; nil is nothing
 	refused   bool                             // it did not come into force
+	force     edition                          // what did last
+}
+
+// An edition is a state and the version of the document that it is of, nil for one that has none.
+type edition struct {
+	of      tiergate.Resume
+	version *string
+}
+
+// editions are the state in force and the one that may be so at any moment. They do not change.
+type editions struct{ force, next edition }
+
+// version returns the version of the document that a state is of, nil for one that has none, and
+// reports whether it knows.
+func (e *editions) version(of tiergate.Resume) (version *string, known bool) {
+	switch {
+	case e == nil:
+		return nil, false
+	case of == e.next.of:
+		return e.next.version, true
+	case of == e.force.of:
+		return e.force.version, true
+	}
+	return nil, false
 }
 
 // SyncStream makes a source of a server at "host:port" or "unix:/path"; "" is DefaultSyncAddr.
@@ -299,23 +323,20 @@ func (s *Stream) take(ctx context.Context, document []byte, f tiergate.Follower)
 	if changes := changesBetween(s.sent, next); whole || len(changes) > 0 {
 		s.rev++
 		s.sent = next
-		err = f.Apply(ctx, tiergate.Revision{
-			Resume: tiergate.Resume{Epoch: s.epoch, Rev: s.rev}, Whole: whole, Changes: tiergate.ChangesOf(changes...), At: time.Now(),
-		})
-		s.refused = err != nil
-	}
-	if !s.refused {
-		s.says(version)
+		to := edition{tiergate.Resume{Epoch: s.epoch, Rev: s.rev}, version}
+		s.editions.Store(&editions{s.force, to}) // before anybody is answered from it
+		err = f.Apply(ctx, tiergate.Revision{Resume: to.of, Whole: whole, Changes: tiergate.ChangesOf(changes...), At: time.Now()})
+		if s.refused = err != nil; !s.refused {
+			s.force = to
+		}
+	} else if !s.refused && !same(s.force.version, version) {
+		s.force.version = version
+		s.editions.Store(&editions{force: s.force})
 	}
 	return err == nil || ctx.Err() == nil
 }
 
-// says takes in the version of the document in force. The same one stays where it is.
-func (s *Stream) says(version *string) {
-	if before := s.version.Load(); before == nil || version == nil || *before != *version {
-		s.version.Store(version)
-	}
-}
+func same(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // contentOf is what a document says, all of it in the one set that was asked for, and its version if
 // it has one. A flag that cannot be used is there and answers with an error.

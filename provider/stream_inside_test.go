@@ -10,16 +10,35 @@ import (
 )
 
 // A refusing follower says why it does not put in force what it is given, nil if it does.
-type refusing struct{ why error }
+type refusing struct {
+	stream *Stream
+	why    error
+	at     tiergate.Resume // what is in force
+	told   string          // the version that was told as soon as it was
+}
 
-func (f *refusing) Apply(context.Context, tiergate.Revision) error { return f.why }
+func (f *refusing) Apply(_ context.Context, r tiergate.Revision) error {
+	if f.why == nil {
+		f.at = r.Resume
+	}
+	f.told = f.version()
+	return f.why
+}
+
+func (f *refusing) version() string {
+	if v, known := f.stream.editions.Load().version(f.at); known && v != nil {
+		return *v
+	}
+	return ""
+}
 
 func (f *refusing) Confirm(time.Time) {}
 
-// The version that is told is that of the document in force: not of one that was refused, however
-// often it comes, and of the next one that is not.
+// The version that is told is that of the document in force, from the moment at which it is: not of
+// one that was refused, however often it comes, and of the next one that is not.
 func TestStream_version_is_of_the_document_in_force(t *testing.T) {
-	s, f := SyncStream("", StreamOptions{}), &refusing{}
+	s := SyncStream("", StreamOptions{})
+	f := &refusing{stream: s}
 	for _, step := range []struct {
 		story, flag, version string
 		why                  error
@@ -33,18 +52,14 @@ func TestStream_version_is_of_the_document_in_force(t *testing.T) {
 		{"one that is not refused", "c", "5", nil, "5"},
 		{"without a version", "c", "", nil, ""},
 	} {
-		f.why = step.why
+		f.why, f.told = step.why, step.want
 		about := `, "metadata": {"version": "` + step.version + `"}`
 		if step.version == "" {
 			about = ""
 		}
 		s.take(t.Context(), []byte(`{"flags": {"`+step.flag+`": {"state": "DISABLED", "variants": {"on": true}}}`+about+`}`), f)
-		got := ""
-		if v := s.version.Load(); v != nil {
-			got = *v
-		}
-		if got != step.want {
-			t.Errorf("%s: version %q is told, want %q", step.story, got, step.want)
+		if got := f.version(); got != step.want || f.told != step.want {
+			t.Errorf("%s: version %q is told, and %q at first, want %q", step.story, got, f.told, step.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,6 +214,32 @@ func TestSyncStream_tells_the_version_of_the_newest_document(t *testing.T) {
 			return tierOf(t, c, "premium", "pro").FlagMetadata["version"] == version
 		})
 	}
+}
+
+// However fast documents follow each other, an answer and the version that it tells are of the same one.
+func TestSyncStream_answers_from_one_document(t *testing.T) {
+	s := &flagServer{documents: make(chan string)}
+	addr, _ := serveFlags(t, s, "127.0.0.1:0")
+	go func() { s.documents <- versioned("0") }() // in which it is on for "pro"; in each other one it is not
+	c := client(t, provider.InProcess(provider.SyncStream(addr, provider.StreamOptions{}), provider.Options{}))
+	var over atomic.Bool
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for !over.Load() {
+				d := tierOf(t, c, "premium", "pro")
+				if n, err := strconv.Atoi(fmt.Sprint(d.FlagMetadata["version"])); err != nil || d.Value != (n%2 == 0) {
+					t.Errorf("%v of version %v: %v", d.Value, d.FlagMetadata["version"], err)
+					return
+				}
+			}
+		})
+	}
+	for n := 1; n <= 300 && !t.Failed(); n++ {
+		s.documents <- strings.Replace(versioned(strconv.Itoa(n)), `"pro"`, `"`+[]string{"pro", "free"}[n%2]+`"`, 1)
+	}
+	over.Store(true)
+	readers.Wait()
 }
 
 // When the newest document cannot be read, STALE says so, and the one before stays in force; the next
