@@ -83,6 +83,25 @@ func TestInProcess_is_stale_while_its_source_is_away(t *testing.T) {
 	})
 }
 
+// The first state is not old because its source has still to say of when it is; one that never says
+// so makes the provider STALE as one that was lost does.
+func TestInProcess_waits_for_its_source_to_say_how_old_the_first_state_is(t *testing.T) {
+	for after, stale := range map[time.Duration]time.Duration{
+		3 * time.Second: 3*time.Second + provider.DefaultStaleAfter,
+		time.Hour:       provider.DefaultStaleAfter,
+	} {
+		onItsOwnClock(t, func(t *testing.T) {
+			began := time.Now()
+			c := client(t, provider.InProcess(hesitant(after), provider.Options{}))
+			events := watch(c)
+			next(t, events, openfeature.ProviderStale)
+			if took := time.Since(began); took < stale || took > stale+2*time.Second {
+				t.Errorf("the source says so after %v: STALE after %v, want %v", after, took, stale)
+			}
+		})
+	}
+}
+
 // A source that stays away for the grace period makes the provider an ERROR, told once with the age of
 // the data; it goes on deciding all the same, and is READY again when the source is back.
 func TestInProcess_is_an_error_after_the_grace_period(t *testing.T) {

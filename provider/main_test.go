@@ -102,6 +102,25 @@ func (s fixed) Follow(ctx context.Context, _ tiergate.Resume, f tiergate.Followe
 	return ctx.Err()
 }
 
+// A hesitant source holds the demo data, and says only after a while that it is up to date.
+type hesitant time.Duration
+
+func (s hesitant) Follow(ctx context.Context, _ tiergate.Resume, f tiergate.Follower) error {
+	err := f.Apply(ctx, tiergate.Revision{
+		Resume: tiergate.Resume{Epoch: "hesitant", Rev: 1}, Whole: true, Changes: tiergate.ChangesOf(conformance.Demo()...),
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(time.Duration(s)):
+		f.Confirm(time.Now())
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
 // client is a client of the SDK over a provider, which is initialized, and shut down with the test.
 func client(tb testing.TB, p openfeature.FeatureProvider) *openfeature.Client {
 	tb.Helper()

@@ -63,7 +63,7 @@ func (p *Provider) watch(ctx context.Context, w *sdk.Work, s *syncer.Syncer) {
 	case <-ctx.Done():
 		return
 	}
-	first := p.engine.Current().Resume() // before anybody relies on being told of changes
+	first, began := p.engine.Current().Resume(), time.Now() // before anybody relies on being told of changes
 	w.Ready("the first state is in force")
 	var telling sync.WaitGroup
 	defer telling.Wait()
@@ -71,6 +71,9 @@ func (p *Provider) watch(ctx context.Context, w *sdk.Work, s *syncer.Syncer) {
 	var since time.Time // when it became STALE; zero while it is not
 	for {
 		f := s.Freshness()
+		if f.AsOf.IsZero() { // in force, and the source has still to say of when it is
+			f.AsOf = began
+		}
 		since = p.judge(w, &f, since)
 		select {
 		case <-look.C:
