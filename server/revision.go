@@ -105,18 +105,18 @@ func (s *Revisions) await(ctx context.Context, epoch string, rev int64) (tiergat
 	defer s.lookout.leave()
 	end := time.NewTimer(maxWait)
 	defer end.Stop()
-	for {
+	for over := false; ; {
 		more := s.lookout.another() // before the look, so that nothing comes between
 		if gen, err := reached(s.Evaluator.Generation(), epoch, rev); gen != nil || err != nil {
 			return gen, err
 		}
+		if over {
+			return nil, behind
+		}
 		select {
 		case <-more:
-		case <-end.C: // and maybe nobody has looked for a while
-			if gen, err := reached(s.Evaluator.Generation(), epoch, rev); gen != nil || err != nil {
-				return gen, err
-			}
-			return nil, behind
+		case <-end.C:
+			over = true // after one more look: maybe nobody has looked for a while
 		case <-ctx.Done():
 			return nil, behind
 		}

@@ -17,7 +17,7 @@ import (
 // farewell is how long clients on kept connections may take to send one more request, whose
 // answer tells them to close. A connection that is closed while a request is on its way
 // loses that request, and a client may not send a POST twice by itself.
-var farewell = 500 * time.Millisecond // which only a test changes
+const farewell = 500 * time.Millisecond
 
 // Serve answers on ln until ctx ends; then it closes ln, tells clients to close, lets the
 // requests under way finish for at most drain, and returns nil. Connections that are still

@@ -31,6 +31,7 @@ type program struct {
 
 	scheme string       // of all its doors; "" is http
 	client *http.Client // nil is the default
+	counts bool         // its ledger has answered
 }
 
 func (p *program) url(addr, path string) string {

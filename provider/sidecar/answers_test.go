@@ -428,7 +428,7 @@ func TestProvider_a_search_that_fails(t *testing.T) {
 func TestProvider_a_search_that_is_broken_off(t *testing.T) {
 	for name, off := range map[string]func(f *fake, p *sidecar.Provider){
 		"shutdown": func(_ *fake, p *sidecar.Provider) { p.Shutdown() },
-		"away":     func(f *fake, _ *sidecar.Provider) { f.hold("-") },
+		"away":     func(f *fake, _ *sidecar.Provider) { f.hold(look) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
